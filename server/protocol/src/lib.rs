@@ -1,0 +1,21 @@
+//! Wire types of cadence: what REST, WebSocket and the bridge carry.
+//!
+//! The package knows none of the others. JSON is camelCase, times are RFC 3339 in UTC, ids are UUIDs. With the feature
+//! `openapi` every type of the REST API also describes itself for the OpenAPI document.
+
+mod api;
+mod attempt;
+mod error;
+mod event;
+mod stream;
+mod task;
+
+pub use api::*;
+pub use attempt::*;
+pub use error::*;
+pub use event::*;
+pub use stream::*;
+pub use task::*;
+
+/// Time in UTC, written as RFC 3339.
+pub type Timestamp = time::OffsetDateTime;
