@@ -76,7 +76,8 @@ pub struct Session {
 pub enum Input {
     /// A follow-up: taken at the next boundary during a turn, else the start of a new turn.
     Message(String),
-    /// Stop the turn; the session lives and a message goes on.
+    /// Stop the turn; the session lives and a message goes on. The next [`Output::TurnEnd`] is the answer, whatever its
+    /// outcome (the turn may just have ended). Between turns it has no effect and no answer.
     Interrupt,
     /// The answer to an [`EventData::ApprovalRequested`]; always a [`CommandBody::Approval`].
     Approval(CommandBody),
@@ -114,6 +115,8 @@ pub struct TurnEnd {
     pub denials: Vec<Denial>,
     /// Background commands of the agent's own that still run; another turn follows when they end.
     pub background: usize,
+    /// Messages that were sent and that this turn did not take; another turn follows for them.
+    pub pending_messages: usize,
 }
 
 /// A tool that the agent wanted and did not get.
@@ -136,6 +139,8 @@ pub enum TurnOutcome {
     },
     /// The model's service refused the credentials.
     Auth,
+    /// The agent does not know the session of [`SessionStart::Resume`]; start a new one. The process ends.
+    ResumeFailed,
     Failed,
 }
 
