@@ -1,0 +1,313 @@
+//! `cadence host` itself. No async runtime: one of these runs for each agent, so it has to be small.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::process::CommandExt;
+use std::process::{ChildStdin, Command, ExitCode, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::wait::{WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use super::cgroup::AgentGroup;
+use super::{HostSpec, MARKER_VARIABLE, tree};
+
+/// Time between the polite and the hard end of an agent that is to be killed.
+const GRACE: Duration = Duration::from_millis(500);
+/// Longest control line: the specification with its environment, or one line for the agent.
+const MAX_CONTROL: u64 = 64 << 20;
+/// Bytes that may wait for an agent that does not read its stdin.
+const MAX_QUEUED: usize = 64 << 20;
+
+/// Exit codes of a host that could not run its agent, as a shell would give them.
+const CANNOT_START: i32 = 127;
+const BAD_SPEC: i32 = 126;
+
+enum Event {
+    /// The agent ended; its exit code.
+    Exited(i32),
+    /// Kill all, with a word to the agent before.
+    Kill,
+    /// Whoever started us is gone: kill all, at once.
+    Orphaned,
+}
+
+/// Runs the host on this process's stdin, stdout and stderr until the agent and all that it started is gone.
+pub fn run() -> ExitCode {
+    let code = match host() {
+        Ok(code) => code,
+        Err((code, message)) => {
+            // Stderr goes to whoever started us; it may be gone.
+            drop(writeln!(std::io::stderr(), "cadence host: {message}"));
+            code
+        }
+    };
+    // Not a return from `main`: a thread may be stuck writing to an agent that does not read.
+    std::process::exit(code)
+}
+
+fn host() -> Result<i32, (i32, String)> {
+    let mut control = BufReader::new(std::io::stdin());
+    let first = control_line(&mut control).map_err(|error| (BAD_SPEC, format!("no specification: {error}")))?;
+    let spec: HostSpec = serde_json::from_slice(&first.unwrap_or_default())
+        .map_err(|error| (BAD_SPEC, format!("the specification cannot be read: {error}")))?;
+
+    become_subreaper();
+    let group = AgentGroup::create(&spec.marker);
+    let start = || start_agent(&spec);
+    let (agent, stdin) = match &group {
+        Some(group) => group.within(start),
+        None => start(),
+    }
+    .map_err(|error| (CANNOT_START, format!("cannot start {}: {error}", spec.program.display())))?;
+
+    let (events, inbox) = channel();
+    watch_signals(events.clone());
+    watch_children(agent, events.clone());
+    let queue = Arc::new(Queue::default());
+    write_to_agent(stdin, Arc::clone(&queue));
+    std::thread::spawn(move || follow_orders(control, &queue, &events));
+
+    let code = supervise(agent, &inbox);
+    end_tree(&spec, group.as_ref());
+    Ok(code)
+}
+
+#[cfg(target_os = "linux")]
+fn become_subreaper() {
+    if let Err(error) = nix::sys::prctl::set_child_subreaper(true) {
+        eprintln!("cadence host: cannot become subreaper ({error}); detached processes may survive");
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn become_subreaper() {}
+
+fn start_agent(spec: &HostSpec) -> std::io::Result<(Pid, ChildStdin)> {
+    let mut child = Command::new(&spec.program)
+        .args(&spec.args)
+        .current_dir(&spec.cwd)
+        .env_clear()
+        .envs(&spec.env)
+        .env(MARKER_VARIABLE, &spec.marker)
+        .stdin(Stdio::piped())
+        .process_group(0)
+        .spawn()?;
+    let stdin = child.stdin.take().ok_or_else(|| std::io::Error::other("no pipe to its stdin"))?;
+    let pid = i32::try_from(child.id()).map_err(std::io::Error::other)?;
+    Ok((Pid::from_raw(pid), stdin))
+}
+
+/// Waits for the end, orders one where it is demanded, and returns the exit code.
+fn supervise(agent: Pid, inbox: &Receiver<Event>) -> i32 {
+    match inbox.recv() {
+        Ok(Event::Exited(code)) => code,
+        Ok(Event::Kill) => {
+            // Fails when it has ended meanwhile, and so does the next.
+            let _ = kill(agent, Signal::SIGTERM);
+            // A stopped agent would not see the signal.
+            let _ = kill(agent, Signal::SIGCONT);
+            exit_code(inbox, GRACE).unwrap_or(128 + Signal::SIGKILL as i32)
+        }
+        Ok(Event::Orphaned) | Err(_) => 128 + Signal::SIGKILL as i32,
+    }
+}
+
+fn exit_code(inbox: &Receiver<Event>, within: Duration) -> Option<i32> {
+    let deadline = std::time::Instant::now() + within;
+    loop {
+        match inbox.recv_timeout(deadline.saturating_duration_since(std::time::Instant::now())) {
+            Ok(Event::Exited(code)) => return Some(code),
+            Ok(Event::Kill) => {}
+            Ok(Event::Orphaned) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return None,
+        }
+    }
+}
+
+fn end_tree(spec: &HostSpec, group: Option<&AgentGroup>) {
+    if let Some(group) = group {
+        group.kill();
+    }
+    let mut left = tree::kill_descendants();
+    if !cfg!(target_os = "linux") {
+        // Without a subreaper, what left its parents is found only by its environment.
+        left += tree::kill_marked(&spec.marker).min(1);
+    }
+    if left > 0 {
+        drop(writeln!(std::io::stderr(), "cadence host: {left} processes of the agent could not be killed"));
+    }
+}
+
+/// Treats a request to end as one to kill the agent, too: our own death would leave it without anyone to end it.
+///
+/// The agent was started before, because it would inherit the blocked signals.
+fn watch_signals(events: Sender<Event>) {
+    let mut signals = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
+        signals.add(signal);
+    }
+    if signals.thread_block().is_err() {
+        return;
+    }
+    std::thread::spawn(move || {
+        while signals.wait().is_ok() {
+            if events.send(Event::Kill).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// Reaps whatever ends: the agent, and the orphans that a subreaper inherits.
+fn watch_children(agent: Pid, events: Sender<Event>) {
+    std::thread::spawn(move || {
+        loop {
+            let code = match waitpid(None::<Pid>, None) {
+                Ok(WaitStatus::Exited(pid, code)) if pid == agent => code,
+                Ok(WaitStatus::Signaled(pid, signal, _)) if pid == agent => 128 + signal as i32,
+                Ok(_) | Err(Errno::EINTR) => continue,
+                // No child at all; descendants of descendants may still come to us.
+                Err(_) => {
+                    std::thread::sleep(Duration::from_millis(20));
+                    continue;
+                }
+            };
+            if events.send(Event::Exited(code)).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// Lines that wait for the agent, so that an agent that does not read never keeps us from hearing `kill`.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<QueueState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct QueueState {
+    lines: std::collections::VecDeque<Vec<u8>>,
+    bytes: usize,
+    closed: bool,
+}
+
+impl Queue {
+    /// Adds a line. `false` where too much waits already.
+    fn push(&self, line: Vec<u8>) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.closed {
+            return true;
+        }
+        if state.bytes + line.len() > MAX_QUEUED {
+            return false;
+        }
+        state.bytes += line.len();
+        state.lines.push_back(line);
+        self.changed.notify_one();
+        true
+    }
+
+    fn close(&self) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        self.changed.notify_one();
+    }
+
+    /// Waits for the next line; `None` once closed and empty.
+    fn pop(&self) -> Option<Vec<u8>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            if let Some(line) = state.lines.pop_front() {
+                state.bytes -= line.len();
+                return Some(line);
+            }
+            if state.closed {
+                return None;
+            }
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+fn write_to_agent(mut stdin: ChildStdin, queue: Arc<Queue>) {
+    std::thread::spawn(move || {
+        while let Some(line) = queue.pop() {
+            if stdin.write_all(&line).is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// Carries out control lines until the pipe ends.
+fn follow_orders(mut control: impl BufRead, queue: &Queue, events: &Sender<Event>) {
+    loop {
+        let order = match control_line(&mut control) {
+            Ok(Some(order)) => order,
+            Ok(None) | Err(_) => {
+                drop(events.send(Event::Orphaned));
+                return;
+            }
+        };
+        let sent = match order.split_first() {
+            Some((b'i', line)) => {
+                let mut line = line.to_vec();
+                line.push(b'\n');
+                if queue.push(line) {
+                    continue;
+                }
+                eprintln!("cadence host: the agent does not read its input; it is killed");
+                events.send(Event::Kill)
+            }
+            Some((b'c', _)) => {
+                queue.close();
+                continue;
+            }
+            Some((b'k', _)) => events.send(Event::Kill),
+            // Of a newer version.
+            _ => continue,
+        };
+        if sent.is_err() {
+            return;
+        }
+    }
+}
+
+/// The next control line without its end; `None` at the end of the pipe. A line without an end was cut, and does not count.
+fn control_line(control: &mut impl BufRead) -> std::io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    control.take(MAX_CONTROL).read_until(b'\n', &mut line)?;
+    match line.pop() {
+        Some(b'\n') => Ok(Some(line)),
+        None => Ok(None),
+        Some(_) if line.len() as u64 + 1 >= MAX_CONTROL => Err(std::io::Error::other("a control line is too long")),
+        Some(_) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_queue_has_a_bound_and_an_end() {
+        let queue = Queue::default();
+        assert!(queue.push(b"a\n".to_vec()));
+        assert!(!queue.push(vec![0; MAX_QUEUED]));
+        queue.close();
+        assert_eq!(queue.pop(), Some(b"a\n".to_vec()));
+        assert_eq!(queue.pop(), None);
+    }
+
+    #[test]
+    fn a_cut_control_line_is_no_order() {
+        let mut control = BufReader::new(&b"ione\nk"[..]);
+        assert_eq!(control_line(&mut control).unwrap(), Some(b"ione".to_vec()));
+        assert_eq!(control_line(&mut control).unwrap(), None);
+    }
+}
