@@ -1,0 +1,35 @@
+# What a person types. Each target installs what it needs and is not there yet.
+
+# Version of the Claude Code CLI that the tests drive.
+export CLAUDE_VERSION ?= 2.1.197
+
+.PHONY: help run test check tools
+
+help:
+	@echo 'make run     build cadence and show it at work: three demo agents, no account needed'
+	@echo 'make test    run all tests (FILTER=name for some)'
+	@echo 'make check   formatting, lints, feature combinations, licences'
+	@echo 'make tools   install what the tests and checks need'
+
+run:
+	@.ci/tools build
+	cargo build --release --locked
+	target/release/cadence demo
+
+test:
+	@.ci/tools test
+	@.ci/test $(FILTER)
+
+check:
+	@.ci/tools check
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked -p cadence-protocol --no-default-features -- -D warnings
+	cargo clippy --locked -p cadence-protocol --all-features -- -D warnings
+	cargo check --locked --workspace --no-default-features
+	cargo check --locked --workspace --all-features
+	target/tools/bin/cargo-deny --locked --log-level error check bans licenses sources
+
+tools:
+	@.ci/tools test
+	@.ci/tools check
