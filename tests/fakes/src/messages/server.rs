@@ -247,7 +247,11 @@ fn reply(asked: &Asked, reply: &Reply, pause: Option<Pause>) -> Response {
         .zip(stream::repeat(Arc::new(pause)))
         .then(|((index, text), pause)| async move {
             match (index, pause.as_ref()) {
-                (1, Some(Pause::Cut)) => return Err(io::Error::from(io::ErrorKind::ConnectionReset)),
+                (1, Some(Pause::Cut)) => {
+                    // Lets the first half be sent before the connection is torn down.
+                    tokio::task::yield_now().await;
+                    return Err(io::Error::from(io::ErrorKind::ConnectionReset));
+                }
                 (1, Some(Pause::Hang)) => std::future::pending().await,
                 (1, Some(Pause::Gate(gate))) => gate.pass().await,
                 _ => {}
