@@ -1,0 +1,195 @@
+//! What the stories stand on: a home of their own, a scripted model, real repositories, the built program.
+
+mod claude;
+mod command;
+mod http;
+mod processes;
+mod redact;
+mod repo;
+mod server;
+mod terminal;
+mod wait;
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cadence_fakes::messages::MessagesApi;
+use tempfile::TempDir;
+
+pub use command::{Cmd, Finished, Running};
+pub use http::{Answer, Http};
+pub use redact::redacted;
+pub use repo::Repo;
+pub use server::Server;
+pub use terminal::Terminal;
+pub use wait::{until, until_some};
+
+/// Longest that anything in a story may take.
+pub const DEADLINE: Duration = Duration::from_secs(90);
+
+/// A machine of its own for a story: home, runtime directory, model, programs on the path. When it is dropped the server
+/// that it started is stopped, and nothing that ran in it may be left.
+pub struct TestEnv {
+    root: TempDir,
+    pub api: MessagesApi,
+}
+
+impl TestEnv {
+    pub fn new() -> Self {
+        // Sockets have short paths, so `TMPDIR` of some systems is too long.
+        let root = tempfile::Builder::new().prefix("cad").tempdir_in("/tmp").unwrap();
+        let env = Self { root, api: MessagesApi::start() };
+        for directory in [env.home(), env.runtime_dir(), env.bin(), env.path("tmp")] {
+            fs::create_dir(&directory).unwrap();
+            fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
+        }
+        symlink(claude::program(), env.bin().join("claude")).unwrap();
+        symlink(git_program(), env.bin().join("git")).unwrap();
+        let settings = env.home().join(".claude/settings.json");
+        fs::create_dir(settings.parent().unwrap()).unwrap();
+        fs::write(
+            settings,
+            serde_json::json!({ "env": claude::quiet().collect::<serde_json::Map<_, _>>() }).to_string(),
+        )
+        .unwrap();
+        env
+    }
+
+    /// The built program with these arguments.
+    pub fn cadence<const N: usize>(&self, arguments: [&str; N]) -> Cmd {
+        let mut cmd = Cmd::new(env!("CARGO_BIN_EXE_cadence"), self.home());
+        for (name, value) in self.variables() {
+            cmd = cmd.env(name, value);
+        }
+        cmd.args(arguments)
+    }
+
+    /// Everything that a program of this machine has in its environment.
+    fn variables(&self) -> Vec<(String, String)> {
+        let path = format!("{}:/usr/bin:/bin", self.bin().display());
+        let own = [
+            ("HOME", self.home().display().to_string()),
+            ("PATH", path),
+            ("TMPDIR", self.path("tmp").display().to_string()),
+            ("XDG_RUNTIME_DIR", self.runtime_dir().display().to_string()),
+            ("CADENCE_DATA_DIR", self.data_dir().display().to_string()),
+            ("ANTHROPIC_BASE_URL", self.api.url()),
+            ("ANTHROPIC_API_KEY", "sk-test-key".to_owned()),
+            ("GIT_CONFIG_NOSYSTEM", "1".to_owned()),
+            ("LANG", "C.UTF-8".to_owned()),
+        ];
+        let quiet = claude::quiet().map(|(name, value)| (name, value.as_str().unwrap_or_default().to_owned()));
+        own.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(quiet).collect()
+    }
+
+    /// The real Claude Code CLI with these arguments.
+    pub fn claude<const N: usize>(&self, arguments: [&str; N]) -> Cmd {
+        let mut cmd = Cmd::new(self.bin().join("claude"), self.home());
+        for (name, value) in self.variables() {
+            cmd = cmd.env(name, value);
+        }
+        cmd.args(arguments)
+    }
+
+    /// A new git repository with one commit on `main`.
+    pub fn repo(&self, name: &str) -> Repo {
+        Repo::create(self.path("repos").join(name), self)
+    }
+
+    /// Starts `cadence serve` by hand, with data of its own. It is stopped when it is dropped.
+    pub fn server(&self) -> Server {
+        Server::start(self)
+    }
+
+    /// Starts the program in a terminal of 100 columns and 30 rows.
+    pub fn terminal<const N: usize>(&self, directory: &Path, arguments: [&str; N]) -> Terminal {
+        Terminal::start(env!("CARGO_BIN_EXE_cadence"), &arguments, directory, &self.variables())
+    }
+
+    /// Takes the agent's program away.
+    pub fn without_claude(&self) {
+        fs::remove_file(self.bin().join("claude")).unwrap();
+    }
+
+    /// Puts a shell script of this name on the path.
+    pub fn program(&self, name: &str, script: &str) {
+        let path = self.bin().join(name);
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    pub fn home(&self) -> PathBuf {
+        self.path("home")
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.path("data")
+    }
+
+    pub fn runtime_dir(&self) -> PathBuf {
+        self.path("run")
+    }
+
+    /// A path in the directory of the story.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.path().join(name)
+    }
+
+    /// The checkouts in which agents of the embedded server work or have worked.
+    pub fn workspaces(&self) -> Vec<PathBuf> {
+        let tasks = fs::read_dir(self.data_dir().join("workspaces")).into_iter().flatten().flatten();
+        let inside = tasks.flat_map(|task| fs::read_dir(task.path()).into_iter().flatten().flatten());
+        inside.map(|entry| entry.path()).filter(|path| path.join(".git").exists()).collect()
+    }
+
+    /// Waits for this file in the workspace of some agent, and gives its path.
+    pub fn wait_for_workspace_file(&self, name: &str) -> PathBuf {
+        until_some(&format!("{name} in a workspace"), || {
+            self.workspaces().into_iter().map(|w| w.join(name)).find(|path| path.exists())
+        })
+    }
+
+    fn bin(&self) -> PathBuf {
+        self.path("bin")
+    }
+
+    fn server_runs(&self) -> bool {
+        self.runtime_dir().join("cadence/server.json").exists()
+    }
+}
+
+impl Drop for TestEnv {
+    fn drop(&mut self) {
+        let failing = std::thread::panicking();
+        if self.server_runs() {
+            if failing {
+                print_tail(&self.data_dir().join("logs/server.log"));
+            }
+            let stop = self.cadence(["server", "stop"]).timeout(Duration::from_secs(30)).try_run();
+            if !failing && stop.code != Some(0) {
+                processes::kill_all_of(&self.home());
+                panic!("`cadence server stop` failed: {stop:?}");
+            }
+        }
+        let left = processes::left_of(&self.home(), Duration::from_secs(10));
+        processes::kill_all_of(&self.home());
+        assert!(failing || left.is_empty(), "processes are left: {left:#?}");
+    }
+}
+
+fn print_tail(log: &Path) {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<_> = text.lines().collect();
+    eprintln!("--- the end of {}\n{}\n---", log.display(), lines[lines.len().saturating_sub(40)..].join("\n"));
+}
+
+/// The git that the tests were started with.
+fn git_program() -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|directory| directory.join("git"))
+        .find(|program| program.is_file())
+        .expect("git is needed: run `make tools`")
+}

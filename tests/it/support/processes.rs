@@ -1,0 +1,39 @@
+//! The processes of a story, known by the home directory in their environment.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::wait::within;
+
+/// Those that are still there after the limit, each with its command line.
+pub fn left_of(home: &Path, limit: Duration) -> Vec<String> {
+    let none = || all_of(home).is_empty().then(Vec::new);
+    within(limit, none).unwrap_or_else(|| all_of(home).into_iter().map(|p| format!("{} {}", p.0, p.1)).collect())
+}
+
+/// Kills them all.
+pub fn kill_all_of(home: &Path) {
+    for (pid, _) in all_of(home) {
+        // It may have ended by itself meanwhile.
+        let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+    }
+}
+
+/// Ids and command lines. Only Linux tells the environment of a process; elsewhere this finds nothing.
+fn all_of(home: &Path) -> Vec<(i32, String)> {
+    let wanted = format!("HOME={}", home.display());
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+            let environment = fs::read(entry.path().join("environ")).ok()?;
+            environment.split(|b| *b == 0).find(|v| *v == wanted.as_bytes())?;
+            let line = fs::read(entry.path().join("cmdline")).ok()?;
+            Some((pid, String::from_utf8_lossy(&line).replace('\0', " ")))
+        })
+        .collect()
+}

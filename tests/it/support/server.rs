@@ -1,0 +1,79 @@
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use super::{Cmd, Http, Running, TestEnv};
+
+/// Token of the servers that stories start by hand.
+pub const TOKEN: &str = "a-token-of-the-tests";
+
+/// `cadence serve` in the foreground.
+pub struct Server {
+    running: Option<Running>,
+    url: String,
+}
+
+impl Server {
+    pub(super) fn start(env: &TestEnv) -> Self {
+        let data = env.path("serve");
+        Self::start_with(env.cadence(["serve", "--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()]))
+    }
+
+    /// Starts a server with a command of one's own.
+    pub fn start_with(cmd: Cmd) -> Self {
+        let mut running = cmd.env("CADENCE_TOKEN", TOKEN).timeout(Duration::from_secs(300)).start();
+        running.wait_for("listening on http://");
+        let output = running.wait_for("\n");
+        let (_, rest) = output.split_once("listening on ").unwrap();
+        let url = rest.split_whitespace().next().unwrap().trim_end_matches('/').to_owned();
+        Self { running: Some(running), url }
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A client of its API, let in.
+    pub fn http(&self) -> Http {
+        Http::new(&self.url, Some(TOKEN))
+    }
+
+    /// A client of its API without a token.
+    pub fn http_without_token(&self) -> Http {
+        Http::new(&self.url, None)
+    }
+
+    /// Makes a command talk to this server.
+    pub fn of(&self, cmd: Cmd) -> Cmd {
+        cmd.env("CADENCE_SERVER", &self.url).env("CADENCE_TOKEN", TOKEN)
+    }
+
+    /// Ends it as an operator does.
+    ///
+    /// # Panics
+    /// When it does not end well.
+    pub fn stop(mut self) {
+        let running = self.running.take().unwrap();
+        running.signal(Signal::SIGTERM);
+        running.finish().code(0);
+    }
+
+    /// Kills it as a power cut does.
+    pub fn kill(mut self) {
+        let running = self.running.take().unwrap();
+        running.signal(Signal::SIGKILL);
+        running.finish();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let Some(running) = self.running.take() else { return };
+        running.signal(Signal::SIGTERM);
+        if std::thread::panicking() {
+            eprintln!("--- the server said\n{}\n{}\n---", running.stdout.text(), running.stderr.text());
+        } else {
+            running.finish().code(0);
+        }
+    }
+}
