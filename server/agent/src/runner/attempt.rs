@@ -1,0 +1,334 @@
+//! One attempt from its claim to its end.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use cadence_protocol::{AttemptEnd, Claim, Command, CommandBody, EndReason, EventData, FrameBody, LiveState};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::report::{Reporter, finish, insist};
+use super::steer::{self, Steering, Verdict};
+use super::{Runner, clock::Clock};
+use crate::host::{kill_marked, marker};
+use crate::workspace::{Origin, Prepare, Workspace, WorkspaceError};
+use crate::{AgentError, Launch, SessionStart, TaskSource};
+
+/// What an agent is told when it goes on after its process was gone.
+const CONTINUE: &str = "You were interrupted: the process that you ran in ended. Go on with the task where you left off; \
+look at the state of the files first.";
+
+/// Tasks of one attempt that end with it.
+struct Helpers(Vec<JoinHandle<()>>);
+
+impl Drop for Helpers {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
+}
+
+/// Why an attempt is left without an end of its own.
+enum Leave {
+    /// Somebody else holds it.
+    Lost,
+    /// The runner closes; the next one goes on.
+    Closing,
+    End(AttemptEnd),
+}
+
+pub async fn run<S: TaskSource>(runner: &Arc<Runner<S>>, claim: Claim) {
+    let lease = claim.lease;
+    let lost = CancellationToken::new();
+    let reporter = Reporter::start(runner.source.clone(), lease, claim.last_source_seq, lost.clone());
+    let (commands, inbox) = mpsc::channel(64);
+    let helpers = Helpers(vec![
+        tokio::spawn(beat(runner.source.clone(), claim.clone(), lost.clone())),
+        tokio::spawn(listen(runner.source.clone(), claim.clone(), lost.clone(), commands)),
+    ]);
+    tracing::info!(task = %lease.task_id, attempt = lease.attempt, recovered = claim.recovered, "attempt begins");
+    let leave = tokio::select! {
+        leave = whole(runner, claim, &reporter, &lost, inbox) => leave,
+        () = lost.cancelled() => Leave::Lost,
+    };
+    // Whatever the agent started is gone before the attempt ends or is given away.
+    kill_marked(&marker(lease.task_id, lease.attempt));
+    match leave {
+        Leave::Lost => tracing::warn!(task = %lease.task_id, attempt = lease.attempt, "the lease was lost"),
+        Leave::Closing => {
+            reporter.flush().await;
+            if let Err(error) = runner.source.release(&lease).await {
+                tracing::warn!(%error, task = %lease.task_id, "the attempt could not be given back; its lease will expire");
+            }
+        }
+        Leave::End(end) => {
+            tracing::info!(task = %lease.task_id, attempt = lease.attempt, reason = %end.reason, "attempt ends");
+            reporter.close().await;
+            finish(runner.source.as_ref(), &lease, &lost, end).await;
+        }
+    }
+    drop(helpers);
+}
+
+/// Extends the lease.
+async fn beat<S: TaskSource>(source: Arc<S>, claim: Claim, lost: CancellationToken) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(u64::from(claim.lease.ttl_secs.max(3)) / 3));
+    loop {
+        ticks.tick().await;
+        if insist(&lost, "heartbeat", || source.heartbeat(&claim.lease)).await.is_none() {
+            return;
+        }
+    }
+}
+
+/// Hands on commands, each once.
+async fn listen<S: TaskSource>(source: Arc<S>, claim: Claim, lost: CancellationToken, to: mpsc::Sender<Command>) {
+    let mut seen = Vec::new();
+    while let Some(commands) = insist(&lost, "commands", || source.commands(&claim.lease, &seen)).await {
+        for command in commands {
+            seen.push(command.id);
+            if to.send(command).await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+async fn whole<S: TaskSource>(
+    runner: &Arc<Runner<S>>,
+    claim: Claim,
+    reporter: &Reporter,
+    lost: &CancellationToken,
+    inbox: mpsc::Receiver<Command>,
+) -> Leave {
+    // A host that was killed could not take its agent along.
+    kill_marked(&marker(claim.lease.task_id, claim.lease.attempt));
+    let mut environment = runner.environment.clone();
+    environment.extend(claim.spec.environment.clone());
+    let agent = match runner.agents.get(&claim.task.agent) {
+        Ok(agent) => agent.clone(),
+        Err(error) => return Leave::End(unavailable(&error)),
+    };
+    let mut steering = Steering::new(runner.source.clone(), claim.lease, inbox, lost.clone());
+    steering.paused = claim.task.status == cadence_protocol::TaskStatus::Paused;
+
+    // A missing program is said before the repository is cloned for it.
+    if let Err(error) = agent.probe(&environment).await {
+        return Leave::End(unavailable(&error));
+    }
+    let prepared = tokio::select! {
+        prepared = prepare(runner, &claim, &environment, reporter) => prepared,
+        reason = steering.cancelled_meanwhile() => return Leave::End(AttemptEnd::new(EndReason::Cancelled, reason)),
+        () = runner.closing.cancelled() => return Leave::Closing,
+    };
+    let workspace = match prepared {
+        Ok(workspace) => workspace,
+        Err(end) => return Leave::End(end),
+    };
+
+    let mut clock = Clock::new(claim.spec.timeout_secs.map(Duration::from_secs));
+    let mut prompt = first_prompt(&claim);
+    if steering.paused {
+        if claim.task.status != cadence_protocol::TaskStatus::Paused {
+            reporter.state(LiveState::Paused, None, None).await;
+        }
+        match steering.wait_for_resume(reporter, &runner.closing).await {
+            steer::Held::Resumed(text) => {
+                reporter.state(LiveState::Running, None, None).await;
+                if let Some(text) = text {
+                    prompt = if claim.session_id.is_some() { text } else { format!("{prompt}\n\n{text}") };
+                }
+            }
+            steer::Held::Cancelled(reason) => {
+                return Leave::End(closed(&workspace, &claim, reporter, EndReason::Cancelled, reason).await);
+            }
+            steer::Held::Closing => return Leave::Closing,
+        }
+    }
+
+    let mut session = match &claim.session_id {
+        Some(id) => SessionStart::Resume(id.clone()),
+        None => SessionStart::New,
+    };
+    let verdict = loop {
+        let launch = Launch {
+            task_id: claim.lease.task_id,
+            attempt: claim.lease.attempt,
+            directory: workspace.directory.clone(),
+            prompt: prompt.clone(),
+            session: session.clone(),
+            model: Some(claim.task.model.clone()).filter(|model| !model.is_empty()),
+            permission: claim.spec.permission_mode,
+            budget_usd: claim.spec.budget_usd,
+            max_turns: claim.spec.max_turns,
+            environment: environment.clone(),
+            host: runner.program.clone(),
+            raw_log: workspace.directory.parent().map(|dir: &Path| -> PathBuf { dir.join("agent.log") }),
+        };
+        if claim.spec.budget_usd.is_some_and(|usd| usd <= 0.0) {
+            break Verdict::End(EndReason::Budget, "The task's budget was spent by the attempts before.".into());
+        }
+        let started = match agent.start(launch).await {
+            Ok(started) => started,
+            Err(error) => return Leave::End(unavailable(&error)),
+        };
+        match steering.drive(started, reporter, &mut clock, claim.usage, &runner.closing).await {
+            Verdict::SessionGone if session != SessionStart::New => {
+                let message = "The agent's session could not be continued; a new one begins.".to_owned();
+                reporter.event(EventData::Error { message, recoverable: true }).await;
+                session = SessionStart::New;
+                prompt = anew(&claim, &prompt);
+            }
+            verdict => break verdict,
+        }
+    };
+    match verdict {
+        Verdict::Closing => Leave::Closing,
+        Verdict::SessionGone => Leave::End(
+            closed(&workspace, &claim, reporter, EndReason::Failed, "The agent lost its session.".into()).await,
+        ),
+        Verdict::End(reason, summary) => Leave::End(closed(&workspace, &claim, reporter, reason, summary).await),
+    }
+}
+
+fn first_prompt(claim: &Claim) -> String {
+    if claim.recovered && claim.session_id.is_some() { CONTINUE.to_owned() } else { claim.spec.prompt.clone() }
+}
+
+/// What a new session is told when the old one is gone.
+fn anew(claim: &Claim, prompt: &str) -> String {
+    let task = &claim.task.task_description;
+    if prompt == task || claim.spec.prompt == *task {
+        return format!("{task}\n\n(Work on this may have begun already; look at the state of the repository first.)");
+    }
+    format!(
+        "Earlier, in this repository, you were asked: {task}\n\nThat work is in the files. Now: {}",
+        claim.spec.prompt
+    )
+}
+
+fn unavailable(error: &AgentError) -> AttemptEnd {
+    let text = match error {
+        AgentError::Missing { hint, .. } => format!("{error}. Install it with: {hint}"),
+        _ => error.to_string(),
+    };
+    AttemptEnd::new(EndReason::AgentUnavailable, text)
+}
+
+async fn prepare<S: TaskSource>(
+    runner: &Arc<Runner<S>>,
+    claim: &Claim,
+    environment: &BTreeMap<String, String>,
+    reporter: &Reporter,
+) -> Result<Workspace, AttemptEnd> {
+    let task = &claim.task;
+    let failed = |error: &dyn std::fmt::Display| AttemptEnd::new(EndReason::Workspace, error.to_string());
+    let origin = match (&task.repo_path, &task.repo_url) {
+        (Some(path), _) => Origin::Local(PathBuf::from(path)),
+        (None, Some(url)) => Origin::parse(url).map_err(|error| failed(&error))?,
+        (None, None) => return Err(failed(&"the task names no repository")),
+    };
+    let request = Prepare {
+        task_id: task.id,
+        repo_name: task.repo_name.clone(),
+        origin,
+        commit: task.base_commit.clone(),
+        base_branch: Some(task.base_branch.clone()).filter(|branch| !branch.is_empty()),
+        branch: task.branch.clone(),
+        environment: environment.clone(),
+    };
+    let note = |text: &str| tracing::info!(task = %task.id, "{text}");
+    let workspace = runner.workspaces.prepare(&request, &note).await.map_err(|error| failed(&error))?;
+    reporter
+        .frame(FrameBody::Workspace {
+            base_commit: workspace.base_commit.clone(),
+            base_branch: workspace.base_branch.clone(),
+            branch: workspace.branch.clone(),
+        })
+        .await;
+    let output = std::sync::Mutex::new(String::new());
+    let keep = |line: &str| {
+        let mut output = output.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if output.len() < 64 * 1024 {
+            output.push_str(line);
+            output.push('\n');
+        }
+    };
+    match workspace.run_setup(environment, &keep).await {
+        Ok(None) => Ok(workspace),
+        Ok(Some(code)) => {
+            let output = output.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let command = "set-up command of .cadence.toml".to_owned();
+            reporter.event(EventData::CommandRun { command, exit_code: Some(code), output: Some(output) }).await;
+            if code == 0 {
+                Ok(workspace)
+            } else {
+                Err(failed(&format!("the set-up command of .cadence.toml ended with exit code {code}")))
+            }
+        }
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+/// Brings the work home: commits what is left, counts it, and publishes the branch. Work is kept however the attempt ended.
+async fn closed(
+    workspace: &Workspace,
+    claim: &Claim,
+    reporter: &Reporter,
+    reason: EndReason,
+    summary: String,
+) -> AttemptEnd {
+    let mut end = AttemptEnd::new(reason, summary);
+    let kept: Result<_, WorkspaceError> = async {
+        workspace.commit_leftovers(&commit_message(claim)).await?;
+        let changes = workspace.changes().await?;
+        if changes.files > 0 {
+            workspace.publish().await?;
+        }
+        Ok(changes)
+    }
+    .await;
+    match kept {
+        Ok(changes) => end.changes = Some(changes),
+        Err(error) => {
+            let place = workspace.directory.display();
+            let message = format!("The work could not be brought home: {error}. It is kept in {place}.");
+            reporter.event(EventData::Error { message: message.clone(), recoverable: false }).await;
+            if end.reason == EndReason::Done {
+                end = AttemptEnd::new(EndReason::Workspace, message);
+            }
+        }
+    }
+    end
+}
+
+fn commit_message(claim: &Claim) -> String {
+    let title = claim.task.title(72);
+    format!("{title}\n\nLeft uncommitted by {} in cadence task {}.\n", claim.task.agent, claim.task.short_id())
+}
+
+impl<S: TaskSource> Steering<S> {
+    /// Waits for a cancel while there is no agent yet. A pause is remembered; everything else is kept for later.
+    async fn cancelled_meanwhile(&mut self) -> String {
+        loop {
+            let Some(command) = self.receive().await else { std::future::pending().await };
+            match command.body {
+                CommandBody::Cancel { reason } => {
+                    self.acknowledge(command.id).await;
+                    return format!("Cancelled {reason}.");
+                }
+                CommandBody::Pause => {
+                    self.paused = true;
+                    self.acknowledge(command.id).await;
+                }
+                CommandBody::Resume { text: None } if self.paused => {
+                    self.paused = false;
+                    self.acknowledge(command.id).await;
+                }
+                _ => self.keep(command),
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Reports of one attempt on their way to the queue: numbered, grouped, and held until they are stored.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cadence_protocol::{AttemptEnd, EventData, Frame, FrameBody, Lease, LiveState, Timestamp, WaitingFor};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::{SourceError, TaskSource};
+
+/// Frames that wait to be stored before the agent is made to wait.
+const BUFFER: usize = 512;
+/// Most frames in one report.
+const GROUP: usize = 256;
+
+enum Message {
+    Frame(FrameBody),
+    /// Answered when everything before it is stored.
+    Flush(oneshot::Sender<()>),
+}
+
+/// Takes frames in, and stores them in order.
+pub struct Reporter {
+    messages: mpsc::Sender<Message>,
+    task: JoinHandle<(u64, Vec<Frame>)>,
+}
+
+impl Reporter {
+    /// `last` is the number of the last frame that the queue already has; `lost` is cancelled when the lease is lost.
+    pub fn start<S: TaskSource>(source: Arc<S>, lease: Lease, last: u64, lost: CancellationToken) -> Self {
+        let (messages, inbox) = mpsc::channel(BUFFER);
+        Self { messages, task: tokio::spawn(send(source, lease, last, lost, inbox)) }
+    }
+
+    pub async fn frame(&self, body: FrameBody) {
+        // The other side ends only when the lease is lost, and then nothing is to be reported.
+        let _ = self.messages.send(Message::Frame(body)).await;
+    }
+
+    pub async fn event(&self, event: EventData) {
+        self.frame(FrameBody::Event { event }).await;
+    }
+
+    pub async fn state(&self, state: LiveState, waiting_for: Option<WaitingFor>, reason: Option<&str>) {
+        let reason = reason.map(str::to_owned);
+        self.frame(FrameBody::State { state, waiting_for, resume_at: None, reason }).await;
+    }
+
+    /// Waits until everything so far is stored.
+    pub async fn flush(&self) {
+        let (done, stored) = oneshot::channel();
+        if self.messages.send(Message::Flush(done)).await.is_ok() {
+            let _ = stored.await;
+        }
+    }
+
+    /// Stores what is left, and gives what could not be stored because the runner closes.
+    pub async fn close(self) -> (u64, Vec<Frame>) {
+        drop(self.messages);
+        self.task.await.unwrap_or_default()
+    }
+}
+
+/// Does it until it succeeds: a queue that cannot be reached for a while loses nothing. `None` when the lease is lost.
+pub async fn insist<T, F>(lost: &CancellationToken, what: &'static str, mut call: impl FnMut() -> F) -> Option<T>
+where
+    F: Future<Output = Result<T, SourceError>>,
+{
+    let mut delay = Duration::from_millis(50);
+    loop {
+        match call().await {
+            Ok(value) => return Some(value),
+            Err(SourceError::LeaseLost | SourceError::Closed) => {
+                lost.cancel();
+                return None;
+            }
+            Err(error) => {
+                tracing::warn!(%error, what, "trying again");
+                tokio::select! {
+                    () = tokio::time::sleep(delay) => {}
+                    () = lost.cancelled() => return None,
+                }
+                delay = (delay * 2).min(Duration::from_secs(5));
+            }
+        }
+    }
+}
+
+async fn send<S: TaskSource>(
+    source: Arc<S>,
+    lease: Lease,
+    mut last: u64,
+    lost: CancellationToken,
+    mut inbox: mpsc::Receiver<Message>,
+) -> (u64, Vec<Frame>) {
+    let mut group = Vec::with_capacity(GROUP);
+    while inbox.recv_many(&mut group, GROUP).await > 0 {
+        let mut frames = Vec::with_capacity(group.len());
+        let mut flushed = Vec::new();
+        for message in group.drain(..) {
+            match message {
+                Message::Frame(body) => {
+                    last += 1;
+                    frames.push(Frame { source_seq: last, timestamp: Timestamp::now_utc(), body });
+                }
+                Message::Flush(done) => flushed.push(done),
+            }
+        }
+        if !frames.is_empty() && insist(&lost, "report", || source.report(&lease, frames.clone())).await.is_none() {
+            return (last, frames);
+        }
+        for done in flushed {
+            let _ = done.send(());
+        }
+    }
+    (last, Vec::new())
+}
+
+/// Ends the attempt in the queue.
+pub async fn finish<S: TaskSource>(source: &S, lease: &Lease, lost: &CancellationToken, end: AttemptEnd) {
+    insist(lost, "finish", || source.finish(lease, Vec::new(), end.clone())).await;
+}

@@ -1,0 +1,149 @@
+-- Ids are 16 byte UUIDs, times are microseconds since 1970 in UTC.
+
+CREATE TABLE users (
+    id          BLOB PRIMARY KEY NOT NULL,
+    name        TEXT NOT NULL UNIQUE,
+    role        TEXT NOT NULL DEFAULT 'member',
+    created_at  INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE tokens (
+    id          BLOB PRIMARY KEY NOT NULL,
+    user_id     BLOB NOT NULL REFERENCES users (id),
+    name        TEXT NOT NULL,
+    hash        BLOB NOT NULL UNIQUE,              -- SHA-256 of the token
+    scopes      TEXT NOT NULL,                     -- JSON array
+    created_at  INTEGER NOT NULL,
+    expires_at  INTEGER,
+    revoked_at  INTEGER
+) STRICT;
+
+CREATE TABLE tasks (
+    id              BLOB PRIMARY KEY NOT NULL,
+    user_id         BLOB NOT NULL REFERENCES users (id),
+    hex_id          TEXT NOT NULL,                 -- the id in hexadecimal, for search by prefix
+    description     TEXT NOT NULL,
+    repo_url        TEXT,
+    repo_name       TEXT NOT NULL,
+    repo_path       TEXT,
+    branch          TEXT NOT NULL,
+    base_branch     TEXT NOT NULL,
+    base_commit     TEXT,
+    status          TEXT NOT NULL,                 -- derived from the newest attempt and the pull request
+    progress        INTEGER NOT NULL DEFAULT 0,
+    model           TEXT NOT NULL,
+    agent           TEXT NOT NULL,
+    source          TEXT NOT NULL,
+    executor        TEXT NOT NULL,
+    labels          TEXT NOT NULL,                 -- JSON array
+    permission_mode TEXT NOT NULL,
+    budget_usd      REAL,
+    max_turns       INTEGER,
+    timeout_secs    INTEGER,
+    environment     TEXT NOT NULL,                 -- JSON object; may hold secrets, never leaves the server
+    output          TEXT,
+    error           TEXT,
+    end_reason      TEXT,
+    files_changed   INTEGER,
+    lines_added     INTEGER,
+    lines_removed   INTEGER,
+    cost_usd        REAL,
+    input_tokens    INTEGER,
+    output_tokens   INTEGER,
+    pr_url          TEXT,
+    pr_number       INTEGER,
+    pr_state        TEXT,
+    attempt         INTEGER NOT NULL,
+    resume_at       TEXT,
+    waiting_for     TEXT,
+    last_seq        INTEGER NOT NULL DEFAULT 0,
+    created_at      INTEGER NOT NULL,
+    updated_at      INTEGER NOT NULL,
+    started_at      INTEGER,
+    completed_at    INTEGER,
+    archived_at     INTEGER
+) STRICT;
+CREATE INDEX tasks_by_user ON tasks (user_id, created_at DESC, id DESC);
+CREATE INDEX tasks_by_status ON tasks (user_id, status, created_at DESC);
+CREATE INDEX tasks_by_hex ON tasks (hex_id);
+
+CREATE TABLE attempts (
+    task_id         BLOB NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    number          INTEGER NOT NULL,
+    user_id         BLOB NOT NULL REFERENCES users (id),
+    state           TEXT NOT NULL,                 -- pending, running, waiting, paused, succeeded, failed, cancelled
+    prompt          TEXT NOT NULL,
+    session_id      TEXT,
+    lease_epoch     INTEGER NOT NULL DEFAULT 0,    -- fencing number
+    lease_until     INTEGER NOT NULL DEFAULT 0,
+    last_source_seq INTEGER NOT NULL DEFAULT 0,
+    cost_usd        REAL NOT NULL DEFAULT 0,
+    input_tokens    INTEGER NOT NULL DEFAULT 0,
+    output_tokens   INTEGER NOT NULL DEFAULT 0,
+    created_at      INTEGER NOT NULL,
+    started_at      INTEGER,
+    ended_at        INTEGER,
+    end_reason      TEXT,
+    PRIMARY KEY (task_id, number)
+) STRICT;
+CREATE INDEX attempts_live ON attempts (state, lease_until, created_at)
+    WHERE state IN ('pending', 'running', 'waiting', 'paused');
+
+CREATE TABLE events (
+    task_id     BLOB NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    seq         INTEGER NOT NULL,
+    user_id     BLOB NOT NULL REFERENCES users (id),
+    attempt     INTEGER NOT NULL,
+    at          INTEGER NOT NULL,
+    data        TEXT NOT NULL,                     -- JSON of the event's data
+    PRIMARY KEY (task_id, seq)
+) STRICT, WITHOUT ROWID;
+
+-- Data over 64 KiB; the event itself carries a shortened form.
+CREATE TABLE event_data (
+    task_id     BLOB NOT NULL,
+    seq         INTEGER NOT NULL,
+    user_id     BLOB NOT NULL REFERENCES users (id),
+    data        TEXT NOT NULL,
+    PRIMARY KEY (task_id, seq),
+    FOREIGN KEY (task_id, seq) REFERENCES events (task_id, seq) ON DELETE CASCADE
+) STRICT;
+
+-- Orders for running attempts, delivered until they are acknowledged.
+CREATE TABLE commands (
+    number      INTEGER PRIMARY KEY AUTOINCREMENT,
+    id          BLOB NOT NULL UNIQUE,
+    task_id     BLOB NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    attempt     INTEGER NOT NULL,
+    user_id     BLOB NOT NULL REFERENCES users (id),
+    body        TEXT NOT NULL,                     -- JSON
+    created_at  INTEGER NOT NULL,
+    acked_at    INTEGER
+) STRICT;
+CREATE INDEX commands_open ON commands (task_id, attempt) WHERE acked_at IS NULL;
+
+CREATE TABLE approvals (
+    task_id     BLOB NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    id          TEXT NOT NULL,
+    user_id     BLOB NOT NULL REFERENCES users (id),
+    attempt     INTEGER NOT NULL,
+    kind        TEXT NOT NULL,
+    tool        TEXT NOT NULL,
+    input       TEXT NOT NULL,                     -- JSON
+    suggestions TEXT,                              -- JSON
+    created_at  INTEGER NOT NULL,
+    decision    TEXT,
+    decided_by  TEXT,
+    decided_at  INTEGER,
+    PRIMARY KEY (task_id, id)
+) STRICT;
+CREATE INDEX approvals_open ON approvals (user_id, created_at) WHERE decision IS NULL;
+
+CREATE TABLE idempotency (
+    user_id     BLOB NOT NULL REFERENCES users (id),
+    key         TEXT NOT NULL,
+    request     BLOB NOT NULL,                     -- SHA-256 of the request
+    task_id     BLOB NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    created_at  INTEGER NOT NULL,
+    PRIMARY KEY (user_id, key)
+) STRICT;

@@ -1,0 +1,148 @@
+//! From a request to a task that can be stored. Everything that comes from outside is checked here.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use axum::http::StatusCode;
+use cadence_agent::workspace::{self, Origin};
+use cadence_protocol::{CreateTask, Executor, MAX_DESCRIPTION, TaskSourceKind};
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::App;
+use super::error::Failure;
+use crate::store::{Idempotency, NewTask, Principal, TaskSpec};
+
+/// Checks a request and fills in what it leaves open.
+pub async fn new_task(app: &App, who: &Principal, peer: SocketAddr, request: CreateTask) -> Result<NewTask, Failure> {
+    check(&request)?;
+    let agent = request.agent.clone().unwrap_or_else(|| app.default_agent.clone());
+    if !app.agents.contains(&agent.as_str()) {
+        return Err(Failure::invalid("agent", format!("`{agent}` is none of {}", app.agents.join(", "))));
+    }
+    if request.executor.is_some_and(|executor| executor != Executor::Local) {
+        return Err(Failure::invalid("executor", "this server runs agents on its own machine only (`local`)"));
+    }
+    let id = Uuid::new_v4();
+    let mut base_branch = request.branch.clone().unwrap_or_default();
+    let mut base_commit = request.commit.clone();
+    let (repo_name, repo_path) = if let Some(path) = &request.repo_path {
+        if !peer.ip().is_loopback() {
+            return Err(Failure::invalid("repoPath", "it is taken from the server's own machine only; send `repoUrl`"));
+        }
+        let checkout = workspace::inspect(Path::new(path))
+            .await
+            .map_err(|error| Failure::invalid("repoPath", error.to_string()))?;
+        if request.with_changes {
+            let commit = app.workspaces.snapshot(&checkout.root, &request.environment).await;
+            base_commit = Some(commit.map_err(|error| Failure::invalid("withChanges", error.to_string()))?);
+        }
+        if request.branch.is_none() {
+            base_branch = checkout.branch.clone().unwrap_or_default();
+            // Another branch's commit is found by its name, when the workspace is made.
+            base_commit = base_commit.or_else(|| Some(checkout.head.clone()));
+        }
+        (checkout.name, Some(checkout.root.to_string_lossy().into_owned()))
+    } else if let Some(url) = &request.repo_url {
+        let origin = Origin::parse(url).map_err(|error| Failure::invalid("repoUrl", error.to_string()))?;
+        if matches!(origin, Origin::Local(_)) {
+            return Err(Failure::invalid("repoUrl", "it is a path; send it as `repoPath`"));
+        }
+        if request.with_changes {
+            return Err(Failure::invalid("withChanges", "there is no checkout without `repoPath`"));
+        }
+        (workspace::repo_name(&origin), None)
+    } else {
+        return Err(Failure::invalid("repoPath", "a task needs `repoPath` or `repoUrl`"));
+    };
+    Ok(NewTask {
+        id,
+        user_id: who.user_id,
+        user_name: who.name.clone(),
+        branch: workspace::branch_name(&request.task_description, id),
+        description: request.task_description,
+        repo_url: request.repo_url,
+        repo_name,
+        repo_path,
+        base_branch,
+        base_commit,
+        model: request.model.unwrap_or_default(),
+        agent,
+        source: request.source.unwrap_or(TaskSourceKind::Api),
+        executor: Executor::Local,
+        labels: request.labels,
+        permission_mode: request.permission_mode.unwrap_or_default(),
+        spec: TaskSpec {
+            budget_usd: request.budget_usd,
+            max_turns: request.max_turns,
+            timeout_secs: request.timeout_secs,
+            environment: request.environment,
+        },
+    })
+}
+
+/// The checks that need nothing but the request.
+fn check(request: &CreateTask) -> Result<(), Failure> {
+    text("taskDescription", &request.task_description, MAX_DESCRIPTION)?;
+    if request.repo_path.is_some() && request.repo_url.is_some() {
+        return Err(Failure::invalid("repoUrl", "`repoPath` is given already"));
+    }
+    if let Some(branch) = &request.branch {
+        text("branch", branch, 250)?;
+    }
+    if let Some(commit) = &request.commit
+        && !((4..=64).contains(&commit.len()) && commit.bytes().all(|b| b.is_ascii_hexdigit()))
+    {
+        return Err(Failure::invalid("commit", "it must be the hexadecimal id of a commit"));
+    }
+    if let Some(model) = &request.model {
+        let fits = |b: u8| b.is_ascii_alphanumeric() || b"-_.:/[]@".contains(&b);
+        if model.is_empty() || model.len() > 100 || model.starts_with('-') || !model.bytes().all(fits) {
+            return Err(Failure::invalid("model", "it must be a model's name, like `sonnet`"));
+        }
+    }
+    if request.budget_usd.is_some_and(|usd| !usd.is_finite() || usd <= 0.0) {
+        return Err(Failure::invalid("budgetUsd", "it must be more than 0"));
+    }
+    if request.max_turns == Some(0) {
+        return Err(Failure::invalid("maxTurns", "it must be at least 1"));
+    }
+    if request.timeout_secs.is_some_and(|secs| secs == 0 || secs > 30 * 24 * 3600) {
+        return Err(Failure::invalid("timeoutSecs", "it must be between 1 and 2592000 (30 days)"));
+    }
+    if request.labels.len() > 20 || request.labels.iter().any(|label| label.is_empty() || label.len() > 50) {
+        return Err(Failure::invalid("labels", "at most 20 labels of 1 to 50 bytes"));
+    }
+    for (name, value) in &request.environment {
+        let named = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        if !named || value.contains('\0') || value.len() > 128 * 1024 {
+            return Err(Failure::invalid("environment", "a name or value is not one of a variable"));
+        }
+    }
+    Ok(())
+}
+
+/// A text that must say something, and not too much.
+pub fn text(path: &str, value: &str, max: usize) -> Result<(), Failure> {
+    if value.trim().is_empty() {
+        return Err(Failure::invalid(path, "it is empty"));
+    }
+    if value.len() > max {
+        return Err(Failure::invalid(path, format!("it is longer than {max} bytes")));
+    }
+    if value.contains('\0') {
+        return Err(Failure::invalid(path, "it contains a NUL character"));
+    }
+    Ok(())
+}
+
+/// The `Idempotency-Key` of a request (IETF draft-ietf-httpapi-idempotency-key-header).
+pub fn idempotency(key: Option<&str>, request: &CreateTask) -> Result<Option<Idempotency>, Failure> {
+    let Some(key) = key else { return Ok(None) };
+    if key.is_empty() || key.len() > 255 {
+        return Err(Failure::bad_request("`Idempotency-Key` must have 1 to 255 characters"));
+    }
+    let body = serde_json::to_vec(request)
+        .map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()))?;
+    Ok(Some(Idempotency { key: key.to_owned(), request: Sha256::digest(&body).to_vec() }))
+}

@@ -1,0 +1,171 @@
+//! The API over HTTP and WebSocket.
+
+mod approvals;
+mod auth;
+mod error;
+mod events;
+mod health;
+mod input;
+mod intake;
+mod tasks;
+mod ws;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::get;
+use axum::{Json, Router};
+use cadence_agent::workspace::Workspaces;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::timeout::TimeoutLayer;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use auth::Gate;
+
+use crate::store::{Store, micros, now};
+
+/// Largest body of a request, in bytes.
+const BODY_LIMIT: usize = 1024 * 1024;
+/// Longest time that an answer may take, streams left out.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What the handlers share.
+#[derive(Clone)]
+pub struct App {
+    pub store: Store,
+    pub gate: Arc<Gate>,
+    pub workspaces: Arc<Workspaces>,
+    pub activity: Arc<Activity>,
+    pub default_agent: String,
+    /// Names of the agents that run here.
+    pub agents: Vec<&'static str>,
+    /// Ends the streams when the server stops.
+    pub closing: CancellationToken,
+}
+
+/// When something was last asked of the server, and how many streams are open.
+#[derive(Debug, Default)]
+pub struct Activity {
+    last: AtomicI64,
+    pub streams: AtomicUsize,
+}
+
+impl Activity {
+    pub fn touch(&self) {
+        self.last.store(micros(now()), Ordering::Relaxed);
+    }
+
+    /// For how long nothing was asked; zero while a stream is open.
+    pub fn idle(&self) -> Duration {
+        if self.streams.load(Ordering::Relaxed) > 0 {
+            return Duration::ZERO;
+        }
+        let since = micros(now()).saturating_sub(self.last.load(Ordering::Relaxed));
+        Duration::from_micros(since.max(0).unsigned_abs())
+    }
+}
+
+/// Counts a stream for as long as it lives.
+pub struct OpenStream(Arc<Activity>);
+
+impl OpenStream {
+    pub fn new(activity: &Arc<Activity>) -> Self {
+        activity.streams.fetch_add(1, Ordering::Relaxed);
+        Self(activity.clone())
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.touch();
+        self.0.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "cadence", description = "Runs coding agents, stores what they do, and streams it."),
+    components(schemas(cadence_protocol::ApiError, cadence_protocol::Event)),
+    security(("token" = [])),
+    modifiers(&BearerToken)
+)]
+struct Document;
+
+struct BearerToken;
+
+impl utoipa::Modify for BearerToken {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build());
+        document.components.get_or_insert_default().add_security_scheme("token", scheme);
+    }
+}
+
+fn api() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(health::health))
+        .routes(routes!(health::stream_health))
+        .routes(routes!(health::me))
+        .routes(routes!(tasks::list, tasks::create))
+        .routes(routes!(tasks::show, tasks::cancel))
+        .routes(routes!(tasks::pause))
+        .routes(routes!(tasks::resume))
+        .routes(routes!(tasks::restart))
+        .routes(routes!(tasks::archive))
+        .routes(routes!(tasks::unarchive))
+        .routes(routes!(tasks::remove))
+        .routes(routes!(tasks::message))
+        .routes(routes!(tasks::diff))
+        .routes(routes!(approvals::list))
+        .routes(routes!(approvals::list_of_task))
+        .routes(routes!(approvals::decide))
+        .routes(routes!(events::one))
+        .routes(routes!(input::command))
+}
+
+/// The OpenAPI document, generated from the handlers.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    let (_, mut document) = api().routes(routes!(events::list)).split_for_parts();
+    document.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    document
+}
+
+/// Everything that is served.
+pub fn router(app: App) -> Router {
+    let (answers, _) = api().split_for_parts();
+    let (streams, _) = OpenApiRouter::new().routes(routes!(events::list)).split_for_parts();
+    let answers = answers
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/api/openapi.json", get(|| async { Json(openapi()) }))
+        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT));
+    let streams = streams.route("/api/ws/stream", get(ws::upgrade));
+    answers
+        .merge(streams)
+        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(CatchPanicLayer::custom(error::panicked))
+        .layer(from_fn(error::shape))
+        .layer(from_fn_with_state(app.clone(), note))
+        .with_state(app)
+}
+
+/// Notes that something was asked, and logs what took part in it, without headers.
+async fn note(State(app): State<App>, request: Request, next: Next) -> Response {
+    app.activity.touch();
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let started = std::time::Instant::now();
+    let mut response = next.run(request).await;
+    let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::debug!(%method, path, status = response.status().as_u16(), millis, "answered");
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
+    response
+}

@@ -1,0 +1,227 @@
+use std::net::SocketAddr;
+
+use axum::Json;
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use cadence_agent::workspace::WorkspaceError;
+use cadence_protocol::{
+    Cancelled, CreateTask, MAX_DESCRIPTION, RemoveTask, ResumeTask, SendMessage, Task, TaskList, TaskQuery, TaskStatus,
+};
+use uuid::Uuid;
+
+use super::App;
+use super::auth::{Actor, Reader};
+use super::error::{ApiJson, ApiPath, ApiQuery, Failure, OptionalJson};
+use super::intake;
+use crate::store::{Filter, Principal};
+
+/// Largest diff that is sent, in bytes.
+const MAX_DIFF: usize = 8 * 1024 * 1024;
+
+/// Tasks, newest first.
+#[utoipa::path(get, path = "/api/tasks", params(TaskQuery), responses((status = 200, body = TaskList)))]
+pub async fn list(
+    State(app): State<App>,
+    Reader(who): Reader,
+    ApiQuery(query): ApiQuery<TaskQuery>,
+) -> Result<Json<TaskList>, Failure> {
+    let (tasks, next) = app.store.tasks(who.user_id, filter(query)?).await?;
+    Ok(Json(TaskList { tasks, next_cursor: next.map(|(at, id)| format!("{at:x}-{}", id.simple())) }))
+}
+
+fn filter(query: TaskQuery) -> Result<Filter, Failure> {
+    let statuses = query.status.iter().flat_map(|list| list.split(',')).map(str::trim).filter(|s| !s.is_empty());
+    let limit = query.limit.unwrap_or(50);
+    if !(1..=200).contains(&limit) {
+        return Err(Failure::invalid("limit", "it must be between 1 and 200"));
+    }
+    Ok(Filter {
+        statuses: statuses
+            .map(str::parse::<TaskStatus>)
+            .collect::<Result<_, _>>()
+            .map_err(|error| Failure::invalid("status", error))?,
+        repo: query.repo,
+        text: query.q.filter(|q| !q.trim().is_empty()),
+        archived: match query.archived.as_deref() {
+            None | Some("false") => Some(false),
+            Some("true") => Some(true),
+            Some("all") => None,
+            Some(_) => return Err(Failure::invalid("archived", "it must be `true`, `false` or `all`")),
+        },
+        limit,
+        before: query.cursor.map(|cursor| place(&cursor)).transpose()?,
+    })
+}
+
+fn place(cursor: &str) -> Result<(i64, Uuid), Failure> {
+    let parsed = cursor
+        .split_once('-')
+        .and_then(|(at, id)| Some((i64::from_str_radix(at, 16).ok()?, Uuid::try_parse(id).ok()?)));
+    parsed.ok_or_else(|| Failure::invalid("cursor", "it is not one that this server gave"))
+}
+
+/// Creates a task. With an `Idempotency-Key` the same request gives the same task.
+#[utoipa::path(post, path = "/api/tasks", request_body = CreateTask,
+    params(("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 201, body = Task), (status = 422, description = "Understood, but impossible")))]
+pub async fn create(
+    State(app): State<App>,
+    Actor(who): Actor,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    ApiJson(request): ApiJson<CreateTask>,
+) -> Result<Response, Failure> {
+    let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok());
+    let task = submit(&app, who, peer, key, request).await?;
+    let location = format!("/api/tasks/{}", task.id);
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(task)).into_response())
+}
+
+pub async fn submit(
+    app: &App,
+    who: Principal,
+    peer: SocketAddr,
+    key: Option<&str>,
+    request: CreateTask,
+) -> Result<Task, Failure> {
+    let key = intake::idempotency(key, &request)?;
+    let new = intake::new_task(app, &who, peer, request).await?;
+    Ok(app.store.create_task(new, key).await?.0)
+}
+
+/// One task.
+#[utoipa::path(get, path = "/api/tasks/{id}", params(("id" = Uuid, Path)), responses((status = 200, body = Task)))]
+pub async fn show(
+    State(app): State<App>,
+    Reader(who): Reader,
+    ApiPath(id): ApiPath<Uuid>,
+) -> Result<Json<Task>, Failure> {
+    Ok(Json(app.store.task(who.user_id, id).await?))
+}
+
+/// Cancels a task: its agent ends, with everything that it started.
+#[utoipa::path(delete, path = "/api/tasks/{id}", params(("id" = Uuid, Path)),
+    responses((status = 200, body = Cancelled), (status = 409, description = "It has ended")))]
+pub async fn cancel(
+    State(app): State<App>,
+    Actor(who): Actor,
+    ApiPath(id): ApiPath<Uuid>,
+) -> Result<Json<Cancelled>, Failure> {
+    Ok(Json(Cancelled { success: true, task: app.store.cancel(who, id).await? }))
+}
+
+/// Pauses a task: the agent's turn is interrupted, its session lives.
+#[utoipa::path(post, path = "/api/tasks/{id}/pause", params(("id" = Uuid, Path)), responses((status = 200, body = Task)))]
+pub async fn pause(
+    State(app): State<App>,
+    Actor(who): Actor,
+    ApiPath(id): ApiPath<Uuid>,
+) -> Result<Json<Task>, Failure> {
+    Ok(Json(app.store.pause(who, id).await?))
+}
+
+/// Lets a paused task go on.
+#[utoipa::path(post, path = "/api/tasks/{id}/resume", params(("id" = Uuid, Path)), request_body = Option<ResumeTask>,
+    responses((status = 200, body = Task)))]
+pub async fn resume(
+    State(app): State<App>,
+    Actor(who): Actor,
+    ApiPath(id): ApiPath<Uuid>,
+    OptionalJson(body): OptionalJson<ResumeTask>,
+) -> Result<Json<Task>, Failure> {
+    if let Some(told) = &body.text {
+        intake::text("text", told, MAX_DESCRIPTION)?;
+    }
+    Ok(Json(app.store.resume(who, id, body.text).await?))
+}
+
+/// Begins an ended task anew, as a new attempt.
+#[utoipa::path(post, path = "/api/tasks/{id}/restart", params(("id" = Uuid, Path)), responses((status = 200, body = Task)))]
+pub async fn restart(
+    State(app): State<App>,
+    Actor(who): Actor,
+    ApiPath(id): ApiPath<Uuid>,
+) -> Result<Json<Task>, Failure> {
+    Ok(Json(app.store.restart(who, id).await?))
+}
+
+/// Puts an ended task away.
+#[utoipa::path(post, path = "/api/tasks/{id}/archive", params(("id" = Uuid, Path)), responses((status = 200, body = Task)))]
+pub async fn archive(
+    State(app): State<App>,
+    Actor(who): Actor,
+    ApiPath(id): ApiPath<Uuid>,
+) -> Result<Json<Task>, Failure> {
+    Ok(Json(app.store.archive(who.user_id, id, true).await?))
+}
+
+/// Takes an archived task out again.
+#[utoipa::path(post, path = "/api/tasks/{id}/unarchive", params(("id" = Uuid, Path)),
+    responses((status = 200, body = Task)))]
+pub async fn unarchive(
+    State(app): State<App>,
+    Actor(who): Actor,
+    ApiPath(id): ApiPath<Uuid>,
+) -> Result<Json<Task>, Failure> {
+    Ok(Json(app.store.archive(who.user_id, id, false).await?))
+}
+
+/// Removes an ended task with its workspace and branch; refused where its commits are found nowhere else.
+#[utoipa::path(post, path = "/api/tasks/{id}/remove", params(("id" = Uuid, Path)), request_body = Option<RemoveTask>,
+    responses((status = 204), (status = 409, description = "Its work would be lost, or it has not ended")))]
+pub async fn remove(
+    State(app): State<App>,
+    Actor(who): Actor,
+    ApiPath(id): ApiPath<Uuid>,
+    OptionalJson(body): OptionalJson<RemoveTask>,
+) -> Result<StatusCode, Failure> {
+    let task = app.store.task(who.user_id, id).await?;
+    if !task.status.is_end() {
+        let text = format!("a task that is {} cannot be removed; cancel it first", task.status);
+        return Err(Failure::new(StatusCode::CONFLICT, "conflict", text));
+    }
+    match app.workspaces.remove(id, body.force).await {
+        Ok(()) => {}
+        Err(error @ WorkspaceError::Unmerged { .. }) => {
+            return Err(Failure::new(StatusCode::CONFLICT, "unmerged", error.to_string())
+                .hint("Take it with `cadence tasks apply`, or remove it with `--force`."));
+        }
+        Err(error) => return Err(workspace_failure(&error)),
+    }
+    app.store.delete_task(who.user_id, id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// A follow-up: to the running agent, or as a new attempt in its session where the last one has ended.
+#[utoipa::path(post, path = "/api/tasks/{id}/messages", params(("id" = Uuid, Path)), request_body = SendMessage,
+    responses((status = 200, body = Task)))]
+pub async fn message(
+    State(app): State<App>,
+    Actor(who): Actor,
+    ApiPath(id): ApiPath<Uuid>,
+    ApiJson(body): ApiJson<SendMessage>,
+) -> Result<Json<Task>, Failure> {
+    intake::text("text", &body.text, MAX_DESCRIPTION)?;
+    Ok(Json(app.store.message(who, id, body.text).await?))
+}
+
+/// Unified diff of the task's work against what it started from.
+#[utoipa::path(get, path = "/api/tasks/{id}/diff", params(("id" = Uuid, Path)),
+    responses((status = 200, body = String, content_type = "text/plain")))]
+pub async fn diff(
+    State(app): State<App>,
+    Reader(who): Reader,
+    ApiPath(id): ApiPath<Uuid>,
+) -> Result<Response, Failure> {
+    app.store.task(who.user_id, id).await?;
+    let workspace = app.workspaces.open(id).map_err(|error| workspace_failure(&error))?.ok_or_else(|| {
+        Failure::new(StatusCode::CONFLICT, "no_workspace", "the task has no workspace yet, so there is nothing to see")
+    })?;
+    let diff = workspace.diff(MAX_DIFF).await.map_err(|error| workspace_failure(&error))?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], diff).into_response())
+}
+
+fn workspace_failure(error: &WorkspaceError) -> Failure {
+    Failure::new(StatusCode::CONFLICT, "workspace", error.to_string())
+}

@@ -1,0 +1,147 @@
+//! From a configuration to a running server, and to its end.
+
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cadence_agent::claude::Claude;
+use cadence_agent::demo::Demo;
+use cadence_agent::runner::{Agents, Runner};
+use cadence_agent::workspace::Workspaces;
+use secrecy::ExposeSecret;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Exit, ServeConfig, ServeError};
+use crate::events::Hub;
+use crate::http::{Activity, App, Gate, router};
+use crate::queue::Queue;
+use crate::store::{Principal, Store, StoreError};
+
+/// Name of the user that the server's own token belongs to.
+const OWNER: &str = "owner";
+/// How long running attempts may take to let go, and open requests to end.
+const CLOSE_LIMIT: Duration = Duration::from_secs(15);
+const IDLE_LOOK: Duration = Duration::from_secs(5);
+/// Variables of the service that agents get too; everything else a task brings itself.
+const INHERITED: &[&str] = &["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TMPDIR", "TZ"];
+
+/// Serves until `shutdown` is ready or nothing was asked of it for `config.idle_exit`, then lets running attempts go
+/// (they are continued by the next server on the same data) and closes the storage.
+pub async fn serve(
+    listener: TcpListener,
+    config: ServeConfig,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<Exit, ServeError> {
+    // Held as long as the server runs; the kernel lets go of it however the server ends.
+    let _lock = lock(&config.data_dir)?;
+    let store = Store::open(&config.data_dir.join("cadence.db"), Arc::new(Hub::default())).await.map_err(storage)?;
+    let user_id = store.ensure_user(OWNER, "admin").await.map_err(storage)?;
+    let owner = Principal { user_id, name: OWNER.to_owned(), scopes: vec!["*".to_owned()] };
+    let gate = Gate::new(config.token.as_ref().map(|token| (token.expose_secret(), owner)));
+
+    let closing = CancellationToken::new();
+    let agents = Agents::new(vec![Arc::new(Claude), Arc::new(Demo)]);
+    let workspaces = Arc::new(Workspaces::new(&config.data_dir));
+    let activity = Arc::new(Activity::default());
+    activity.touch();
+    let app = App {
+        store: store.clone(),
+        gate: Arc::new(gate),
+        workspaces: workspaces.clone(),
+        activity: activity.clone(),
+        default_agent: config.default_agent.clone(),
+        agents: agents.names(),
+        closing: closing.clone(),
+    };
+    let runner = Arc::new(Runner {
+        source: Arc::new(Queue::new(store.clone(), config.lease_secs, closing.clone())),
+        agents,
+        workspaces,
+        program: config.program.clone(),
+        environment: inherited(),
+        closing: closing.clone(),
+    });
+    let mut workers = JoinSet::new();
+    for _ in 0..config.workers.max(1) {
+        workers.spawn(runner.clone().work());
+    }
+
+    let idle = idle(store.clone(), activity, config.idle_exit);
+    let stop = closing.clone();
+    let (exit, exited) = tokio::sync::oneshot::channel();
+    let ended = async move {
+        let why = tokio::select! {
+            () = shutdown => Exit::Shutdown,
+            () = idle => Exit::Idle,
+        };
+        tracing::info!(?why, "closing");
+        stop.cancel();
+        let _ = exit.send(why);
+    };
+    let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
+    let mut server = tokio::spawn(axum::serve(listener, service).with_graceful_shutdown(ended).into_future());
+    let exit = tokio::select! {
+        exit = exited => exit.unwrap_or(Exit::Shutdown),
+        served = &mut server => {
+            closing.cancel();
+            match served {
+                Ok(Err(error)) => return Err(error.into()),
+                _ => Exit::Shutdown,
+            }
+        }
+    };
+    // A client that holds its request open does not hold up the end.
+    let _ = timeout(CLOSE_LIMIT, async {
+        while workers.join_next().await.is_some() {}
+        if !server.is_finished() {
+            let _ = timeout(Duration::from_secs(2), &mut server).await;
+        }
+    })
+    .await;
+    server.abort();
+    workers.shutdown().await;
+    store.close().await;
+    Ok(exit)
+}
+
+fn storage(error: StoreError) -> ServeError {
+    ServeError::Storage(error.to_string())
+}
+
+fn inherited() -> BTreeMap<String, String> {
+    INHERITED.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))).collect()
+}
+
+/// Makes the data directory, for its owner alone, and takes it for this server.
+fn lock(directory: &Path) -> Result<File, ServeError> {
+    let unusable = |source| ServeError::DataDir { path: directory.to_owned(), source };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unusable)?;
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700)).map_err(unusable)?;
+    let file = File::create(directory.join("server.lock")).map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(ServeError::InUse { path: directory.to_owned() }),
+        Err(TryLockError::Error(error)) => Err(unusable(error)),
+    }
+}
+
+/// Ready when nothing was asked and nothing ran for so long.
+async fn idle(store: Store, activity: Arc<Activity>, limit: Option<Duration>) {
+    let Some(limit) = limit else { return std::future::pending().await };
+    loop {
+        tokio::time::sleep(IDLE_LOOK.min(limit)).await;
+        match store.busy_attempts().await {
+            Ok(0) if activity.idle() >= limit => return,
+            Ok(0) => {}
+            // What runs is as good as a request.
+            _ => activity.touch(),
+        }
+    }
+}

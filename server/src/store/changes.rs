@@ -1,0 +1,159 @@
+use std::collections::BTreeSet;
+
+use cadence_protocol::{Event, EventData, Task, Timestamp};
+use sqlx::SqliteConnection;
+use uuid::Uuid;
+
+use super::{StoreError, micros, rows};
+
+/// A transaction that remembers what it changed, so that it can be told once it is durable.
+pub struct Tx<'c> {
+    pub(super) conn: &'c mut SqliteConnection,
+    pub(super) changes: &'c mut Changes,
+}
+
+/// What a transaction changed.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    pub events: Vec<Event>,
+    pub tasks: BTreeSet<Uuid>,
+    /// Tasks with a new command.
+    pub commands: BTreeSet<Uuid>,
+    /// Whether there may be something to claim.
+    pub work: bool,
+}
+
+impl Changes {
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    pub fn merge(&mut self, other: Self) {
+        self.events.extend(other.events);
+        self.tasks.extend(other.tasks);
+        self.commands.extend(other.commands);
+        self.work |= other.work;
+    }
+}
+
+/// Largest JSON of an event's data that is kept in the event itself, in bytes.
+const INLINE: usize = 64 * 1024;
+/// What is left of a text in the event where the whole is kept apart, in bytes.
+const EXCERPT: usize = 4 * 1024;
+
+impl Tx<'_> {
+    /// Numbers and stores events, in order.
+    pub(super) async fn append(
+        &mut self,
+        task: &Task,
+        attempt: u32,
+        events: impl IntoIterator<Item = (Timestamp, EventData)>,
+    ) -> Result<(), StoreError> {
+        let mut stored = Vec::new();
+        let mut seq = rows::last_seq(self.conn, task.id).await?;
+        for (timestamp, data) in events {
+            seq += 1;
+            stored.push(Event { kind: data.kind().to_owned(), task_id: task.id, attempt, seq, timestamp, data });
+        }
+        if stored.is_empty() {
+            return Ok(());
+        }
+        for event in &mut stored {
+            let mut json = to_json(&event.data)?;
+            if json.len() > INLINE {
+                let whole = std::mem::take(&mut json);
+                event.data = shorten(&event.data);
+                json = to_json(&event.data)?;
+                insert_event(self.conn, task, event, &json).await?;
+                sqlx::query("INSERT INTO event_data (task_id, seq, user_id, data) VALUES (?, ?, ?, ?)")
+                    .bind(task.id)
+                    .bind(event.seq as i64)
+                    .bind(task.user_id)
+                    .bind(whole)
+                    .execute(&mut *self.conn)
+                    .await?;
+            } else {
+                insert_event(self.conn, task, event, &json).await?;
+            }
+        }
+        sqlx::query("UPDATE tasks SET last_seq = ?, updated_at = ? WHERE id = ?")
+            .bind(seq as i64)
+            .bind(micros(super::now()))
+            .bind(task.id)
+            .execute(&mut *self.conn)
+            .await?;
+        self.changes.tasks.insert(task.id);
+        self.changes.events.extend(stored);
+        Ok(())
+    }
+}
+
+async fn insert_event(conn: &mut SqliteConnection, task: &Task, event: &Event, json: &str) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO events (task_id, seq, user_id, attempt, at, data) VALUES (?, ?, ?, ?, ?, ?)")
+        .bind(task.id)
+        .bind(event.seq as i64)
+        .bind(task.user_id)
+        .bind(event.attempt)
+        .bind(micros(event.timestamp))
+        .bind(json)
+        .execute(conn)
+        .await?;
+    Ok(())
+}
+
+pub(super) fn to_json<T: serde::Serialize>(value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|e| StoreError::Corrupt(e.to_string()))
+}
+
+/// Cuts every long text in an event's data to its beginning and says how long it was.
+fn shorten(data: &EventData) -> EventData {
+    fn cut(value: &mut serde_json::Value) {
+        match value {
+            serde_json::Value::String(text) if text.len() > EXCERPT => {
+                let end = text.floor_char_boundary(EXCERPT);
+                *text = format!("{}\n… {} bytes in all; the whole is kept with the event", &text[..end], text.len());
+            }
+            serde_json::Value::Array(items) => {
+                // A long list of short texts is as large as one long text.
+                items.truncate(64);
+                items.iter_mut().for_each(cut);
+            }
+            serde_json::Value::Object(fields) => {
+                let extra: Vec<_> = fields.keys().skip(64).cloned().collect();
+                extra.iter().for_each(|key| drop(fields.remove(key)));
+                fields.values_mut().for_each(cut);
+            }
+            _ => {}
+        }
+    }
+    let shortened = serde_json::to_value(data).and_then(|mut value| {
+        cut(&mut value);
+        if value.to_string().len() > INLINE {
+            if let Some(input) = value.get_mut("input") {
+                *input = serde_json::json!({ "note": "too large to show; the whole is kept with the event" });
+            }
+        }
+        serde_json::from_value(value)
+    });
+    shortened.unwrap_or_else(|_| data.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_cut_on_a_character() {
+        let data = EventData::Output { text: "é".repeat(100_000) };
+        let EventData::Output { text } = shorten(&data) else { panic!("still an output") };
+        assert!(text.len() < 5_000);
+        assert!(text.ends_with("… 200000 bytes in all; the whole is kept with the event"));
+    }
+
+    #[test]
+    fn deep_inputs_stay_small() {
+        let input = serde_json::json!({ "items": vec!["x".repeat(4000); 1000] });
+        let data = EventData::ToolUse { tool: "T".into(), input, tool_use_id: None };
+        assert!(to_json(&shorten(&data)).unwrap_or_default().len() < INLINE);
+    }
+}
