@@ -1,5 +1,17 @@
 //! End-to-end stories: the built program, the real Claude Code CLI, real repositories, a scripted model on loopback.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod api;
+mod approvals;
+mod conversation;
+mod demo;
+mod disk;
 mod fakes;
+mod hostile;
+mod limits;
+mod run;
+mod scripts;
+mod server;
+mod stream;
 mod support;
+mod take;

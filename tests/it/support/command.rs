@@ -115,11 +115,6 @@ impl Running {
         writeln!(input, "{line}").and_then(|()| input.flush()).unwrap();
     }
 
-    /// Ends its input.
-    pub fn close_stdin(&mut self) {
-        self.stdin = None;
-    }
-
     pub fn signal(&self, signal: Signal) {
         kill(self.pid(), signal).unwrap();
     }
@@ -204,6 +199,13 @@ impl Finished {
     #[track_caller]
     pub fn says(self, text: &str) -> Self {
         assert!(self.stdout.contains(text), "{text:?} is not in the output of {self:?}");
+        self
+    }
+
+    /// Asserts that one of its outputs holds the text.
+    #[track_caller]
+    pub fn shows(self, text: &str) -> Self {
+        assert!(self.stdout.contains(text) || self.stderr.contains(text), "{text:?} is nowhere in {self:?}");
         self
     }
 

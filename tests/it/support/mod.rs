@@ -7,6 +7,8 @@ mod processes;
 mod redact;
 mod repo;
 mod server;
+mod socket;
+mod task;
 mod terminal;
 mod wait;
 
@@ -18,11 +20,13 @@ use std::time::Duration;
 use cadence_fakes::messages::MessagesApi;
 use tempfile::TempDir;
 
-pub use command::{Cmd, Finished, Running};
-pub use http::{Answer, Http};
+pub use command::{Cmd, Running};
+pub use http::Http;
 pub use redact::redacted;
 pub use repo::Repo;
-pub use server::Server;
+pub use server::{Server, TOKEN};
+pub use socket::Socket;
+pub use task::{assert_whole, of_type};
 pub use terminal::Terminal;
 pub use wait::{until, until_some};
 
@@ -111,13 +115,6 @@ impl TestEnv {
     /// Takes the agent's program away.
     pub fn without_claude(&self) {
         fs::remove_file(self.bin().join("claude")).unwrap();
-    }
-
-    /// Puts a shell script of this name on the path.
-    pub fn program(&self, name: &str, script: &str) {
-        let path = self.bin().join(name);
-        fs::write(&path, script).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     pub fn home(&self) -> PathBuf {

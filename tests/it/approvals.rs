@@ -1,0 +1,129 @@
+//! What an agent may not do by itself is asked for.
+
+use cadence_fakes::messages::Scenario;
+use serde_json::json;
+
+use crate::support::{TestEnv, of_type};
+
+const NEEDS: &str = "Make it [[scenario:approval]]";
+
+#[test]
+fn an_allowed_command_runs() {
+    let env = TestEnv::new();
+    let repo = env.repo("demo");
+    let id = env.detach(&repo, NEEDS, []);
+    let approval = env.wait_approval(&id);
+    let listed = env.cadence(["approvals", "ls"]).run().code(0);
+    listed.says("made.txt");
+    env.cadence(["approvals", "allow", &approval]).run().code(0);
+    env.cadence(["tasks", "wait", &id]).run().code(0);
+    assert_eq!(repo.show(&repo.task_branches()[0], "made.txt"), "hi");
+    let events = env.events(&id);
+    assert_eq!(of_type(&events, "approval_resolved")[0]["decision"], "allow");
+    env.cadence(["approvals", "allow", &approval]).run().code(1);
+}
+
+#[test]
+fn a_denied_command_does_not_run_and_the_end_says_so() {
+    let env = TestEnv::new();
+    let repo = env.repo("demo");
+    let id = env.detach(&repo, NEEDS, []);
+    let approval = env.wait_approval(&id);
+    env.cadence(["approvals", "deny", &approval, "--message", "Not with sh, please"]).run().code(0);
+    env.cadence(["tasks", "wait", &id]).run().code(5);
+    let task = env.task(&id);
+    assert_eq!((&task["status"], &task["endReason"]), (&json!("failed"), &json!("denied")));
+    let told = env.api.requests().last().unwrap().tool_results();
+    assert!(told[0].contains("Not with sh, please"), "{told:?}");
+    let ends = env.events(&id);
+    assert_eq!(of_type(&ends, "task_completed")[0]["success"], false);
+}
+
+#[test]
+fn a_command_can_be_edited_before_it_runs() {
+    let env = TestEnv::new();
+    let repo = env.repo("demo");
+    let id = env.detach(&repo, NEEDS, []);
+    let approval = env.wait_approval(&id);
+    let edited = json!({"command": "sh -c 'echo edited > made.txt'", "description": "Edited"}).to_string();
+    env.cadence(["approvals", "allow", &approval, "--input", &edited]).run().code(0);
+    env.cadence(["tasks", "wait", &id]).run().code(0);
+    assert_eq!(repo.show(&repo.task_branches()[0], "made.txt"), "edited");
+}
+
+#[test]
+fn with_nobody_there_the_run_ends_with_six_and_the_task_waits() {
+    let env = TestEnv::new();
+    let repo = env.repo("demo");
+    let run = env.cadence(["run", NEEDS, "--json"]).cwd(repo.path()).run().code(6);
+    let events = run.json_lines();
+    let id = events[0]["taskId"].as_str().unwrap();
+    assert_eq!(env.task(id)["status"], "waiting");
+    let approval = env.wait_approval(id);
+    env.cadence(["approvals", "allow", &approval]).run().code(0);
+    env.cadence(["tasks", "wait", id]).run().code(0);
+}
+
+#[test]
+fn allowed_for_the_session_is_not_asked_again_and_not_written_down() {
+    let env = TestEnv::new();
+    let repo = env.repo("demo");
+    let command = "sh -c 'echo again >> made.txt'";
+    env.api.script("twice", Scenario::new().bash(command).bash(command).text("Twice."));
+    let id = env.detach(&repo, "Make it [[scenario:twice]]", []);
+    let approval = env.wait_approval(&id);
+    env.cadence(["approvals", "allow", &approval, "--always"]).run().code(0);
+    env.cadence(["tasks", "wait", &id]).run().code(0);
+    let branch = &repo.task_branches()[0];
+    assert_eq!(repo.show(branch, "made.txt"), "again\nagain");
+    assert_eq!(of_type(&env.events(&id), "approval_requested").len(), 1);
+    assert!(!repo.git(["ls-tree", "-r", "--name-only", branch]).contains(".claude"));
+}
+
+#[test]
+fn with_all_nothing_is_asked() {
+    let env = TestEnv::new();
+    let repo = env.repo("demo");
+    env.cadence(["run", NEEDS, "--permission", "all"]).cwd(repo.path()).run().code(0);
+    assert_eq!(repo.show(&repo.task_branches()[0], "made.txt"), "hi");
+}
+
+#[test]
+fn with_ask_edits_are_asked_for_too() {
+    let env = TestEnv::new();
+    let repo = env.repo("demo");
+    let id = env.detach(&repo, "Write [[scenario:write-only]]", ["--permission", "ask"]);
+    let approval = env.wait_approval(&id);
+    assert_eq!(env.task(&id)["waitingFor"], "approval");
+    env.cadence(["approvals", "allow", &approval]).run().code(0);
+    env.cadence(["tasks", "wait", &id]).run().code(0);
+    assert_eq!(repo.show(&repo.task_branches()[0], "hello.txt"), "hello world");
+}
+
+#[test]
+fn a_question_is_answered() {
+    let env = TestEnv::new();
+    let repo = env.repo("demo");
+    let id = env.detach(&repo, "Choose [[scenario:question]]", ["--permission", "all"]);
+    let approval = env.wait_approval(&id);
+    assert_eq!(env.task(&id)["waitingFor"], "answer");
+    env.cadence(["approvals", "answer", &approval, "nonesuch"]).run();
+    env.cadence(["approvals", "answer", &approval, "sqlite"]).run();
+    env.cadence(["tasks", "wait", &id]).run().code(0);
+    let told = env.api.requests().last().unwrap().tool_results();
+    assert!(told[0].contains("Which database?"), "{told:?}");
+}
+
+#[test]
+fn a_person_at_the_terminal_is_asked_and_answers() {
+    let env = TestEnv::new();
+    let repo = env.repo("demo");
+    let mut terminal = env.terminal(repo.path(), ["run", NEEDS]);
+    let screen = terminal.wait_for("wants permission");
+    assert!(screen.contains("echo hi > made.txt"), "{screen}");
+    terminal.send("y");
+    terminal.send("\r");
+    terminal.wait_for("Done");
+    assert_eq!(terminal.finish(), 0);
+    assert_eq!(repo.show(&repo.task_branches()[0], "made.txt"), "hi");
+}

@@ -1,0 +1,22 @@
+//! `cadence demo`: the main job with no account and no key.
+
+use crate::support::TestEnv;
+
+#[test]
+fn three_agents_work_at_once_without_an_account() {
+    let env = TestEnv::new();
+    env.without_claude();
+    let run = env.cadence(["demo"]).env_remove("ANTHROPIC_API_KEY").env_remove("ANTHROPIC_BASE_URL").run().code(0);
+    assert!(run.stdout.to_lowercase().contains("demo"), "{run:?}");
+    assert!(env.api.all_requests().is_empty(), "nothing was asked of a model");
+}
+
+#[test]
+fn the_demo_agent_really_edits() {
+    let env = TestEnv::new();
+    let repo = env.repo("demo");
+    env.without_claude();
+    env.cadence(["run", "Fix it", "--agent", "demo"]).cwd(repo.path()).run().code(0);
+    let branch = &repo.task_branches()[0];
+    assert_ne!(repo.git(["rev-parse", branch]), repo.git(["rev-parse", "main"]));
+}
