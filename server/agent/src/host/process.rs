@@ -90,17 +90,25 @@ impl HostProcess {
             tokio::select! {
                 biased;
                 line = self.lines.next() => return line,
-                status = self.child.wait(), if self.exit.is_none() => self.ended(status),
+                status = self.child.wait(), if self.exit.is_none() => self.note_end(status),
             }
         }
     }
 
-    fn ended(&mut self, status: std::io::Result<ExitStatus>) {
+    fn note_end(&mut self, status: std::io::Result<ExitStatus>) {
         let code = status.ok().and_then(|status| status.code());
         self.exit = Some(code);
         if code.is_none() {
             let marker = self.marker.clone();
             self.rescue = Some(tokio::task::spawn_blocking(move || kill_marked(&marker)));
+        }
+    }
+
+    /// Waits until the host has ended. Can be cancelled.
+    pub async fn ended(&mut self) {
+        if self.exit.is_none() {
+            let status = self.child.wait().await;
+            self.note_end(status);
         }
     }
 
@@ -131,10 +139,7 @@ impl HostProcess {
     pub async fn wait(mut self) -> HostExit {
         // An agent that cannot write does not end.
         while let Ok(Some(_)) = self.next_line().await {}
-        if self.exit.is_none() {
-            let status = self.child.wait().await;
-            self.ended(status);
-        }
+        self.ended().await;
         self.finish().await
     }
 
@@ -142,14 +147,9 @@ impl HostProcess {
     pub async fn destroy(mut self) -> HostExit {
         // A closed control pipe is the order.
         self.orders = mpsc::channel(1).0;
-        if self.exit.is_none() {
-            if let Ok(status) = tokio::time::timeout(PATIENCE, self.child.wait()).await {
-                self.ended(status);
-            } else {
-                drop(self.child.start_kill());
-                let status = self.child.wait().await;
-                self.ended(status);
-            }
+        if tokio::time::timeout(PATIENCE, self.ended()).await.is_err() {
+            drop(self.child.start_kill());
+            self.ended().await;
         }
         self.finish().await
     }

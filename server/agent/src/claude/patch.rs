@@ -1,0 +1,116 @@
+//! Diffs of edits, and bounds on what is stored.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Most bytes of one output or diff that are passed on.
+pub const MAX_TEXT: usize = 256 << 10;
+
+/// A hunk of the CLI's `structuredPatch`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Hunk {
+    old_start: u64,
+    old_lines: u64,
+    new_start: u64,
+    new_lines: u64,
+    lines: Vec<String>,
+}
+
+/// A unified diff, and how many lines it adds and removes.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Patch {
+    pub diff: String,
+    pub lines_changed: u64,
+}
+
+/// The diff of an edit, from the CLI's `structuredPatch`. `None` where there is none.
+pub fn of_edit(path: &str, structured: &Value) -> Option<Patch> {
+    let hunks: Vec<Hunk> = serde_json::from_value(structured.clone()).ok()?;
+    if hunks.is_empty() {
+        return None;
+    }
+    let mut diff = format!("--- a/{path}\n+++ b/{path}\n");
+    let mut lines_changed = 0;
+    for hunk in &hunks {
+        let Hunk { old_start, old_lines, new_start, new_lines, lines } = hunk;
+        diff.push_str(&format!("@@ -{old_start},{old_lines} +{new_start},{new_lines} @@\n"));
+        for line in lines {
+            lines_changed += u64::from(line.starts_with(['+', '-']));
+            diff.push_str(line);
+            diff.push('\n');
+        }
+    }
+    Some(Patch { diff: cap(diff), lines_changed })
+}
+
+/// The diff of a file that was not there before.
+pub fn of_creation(path: &str, content: &str) -> Patch {
+    let lines = content.lines().count() as u64;
+    let mut diff = format!("--- /dev/null\n+++ b/{path}\n");
+    if lines > 0 {
+        diff.push_str(&format!("@@ -0,0 +1,{lines} @@\n"));
+    }
+    for line in content.lines() {
+        diff.push('+');
+        diff.push_str(line);
+        diff.push('\n');
+    }
+    if lines > 0 && !content.ends_with('\n') {
+        diff.push_str("\\ No newline at end of file\n");
+    }
+    Patch { diff: cap(diff), lines_changed: lines }
+}
+
+/// Leaves out the middle of a text that is longer than [`MAX_TEXT`].
+pub fn cap(text: String) -> String {
+    if text.len() <= MAX_TEXT {
+        return text;
+    }
+    let head = text.floor_char_boundary(MAX_TEXT / 2);
+    let tail = text.ceil_char_boundary(text.len() - MAX_TEXT / 2);
+    format!("{}\n… {} bytes left out …\n{}", &text[..head], tail - head, &text[tail..])
+}
+
+/// Bounds every string in a value.
+pub fn cap_value(value: &mut Value) {
+    match value {
+        Value::String(text) if text.len() > MAX_TEXT => *text = cap(std::mem::take(text)),
+        Value::Array(items) => items.iter_mut().for_each(cap_value),
+        Value::Object(fields) => fields.values_mut().for_each(cap_value),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn an_edit_becomes_a_unified_diff() {
+        let hunks = json!([{"oldStart":1,"oldLines":2,"newStart":1,"newLines":2,"lines":[" a","-b","+c"]}]);
+        let patch = of_edit("x.txt", &hunks).unwrap();
+        assert_eq!(patch.diff, "--- a/x.txt\n+++ b/x.txt\n@@ -1,2 +1,2 @@\n a\n-b\n+c\n");
+        assert_eq!(patch.lines_changed, 2);
+        assert_eq!(of_edit("x", &json!([])), None);
+        assert_eq!(of_edit("x", &json!("no")), None);
+    }
+
+    #[test]
+    fn a_creation_is_all_additions() {
+        let patch = of_creation("x", "a\nb");
+        assert_eq!(patch.diff, "--- /dev/null\n+++ b/x\n@@ -0,0 +1,2 @@\n+a\n+b\n\\ No newline at end of file\n");
+        assert_eq!(patch.lines_changed, 2);
+        assert_eq!(of_creation("x", ""), Patch { diff: "--- /dev/null\n+++ b/x\n".into(), lines_changed: 0 });
+    }
+
+    #[test]
+    fn long_texts_lose_their_middle() {
+        let text = format!("begin{}end", "ä".repeat(MAX_TEXT));
+        let capped = cap(text);
+        assert!(capped.len() < MAX_TEXT + 64);
+        assert!(capped.starts_with("begin") && capped.ends_with("end") && capped.contains("bytes left out"));
+    }
+}

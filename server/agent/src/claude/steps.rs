@@ -1,0 +1,124 @@
+//! The agent's own list of steps, from which its progress is told.
+
+use std::collections::BTreeMap;
+
+use cadence_protocol::EventData;
+use serde_json::Value;
+
+/// The list, as `TodoWrite` writes it whole, or `TaskCreate` and `TaskUpdate` change it step by step.
+#[derive(Debug, Default)]
+pub struct Steps {
+    steps: BTreeMap<String, Step>,
+    last: Option<(u8, Option<String>)>,
+}
+
+#[derive(Debug, Default)]
+struct Step {
+    status: String,
+    subject: String,
+    /// What it is called while it is done.
+    active: Option<String>,
+}
+
+impl Steps {
+    /// Takes in a call of a tool that succeeded. Gives the progress where it changed.
+    pub fn apply(&mut self, tool: &str, input: &Value, result: &Value) -> Option<EventData> {
+        match tool {
+            "TodoWrite" => self.rewrite(input)?,
+            "TaskCreate" => self.create(input, result)?,
+            "TaskUpdate" => self.update(input)?,
+            _ => return None,
+        }
+        self.progress()
+    }
+
+    fn rewrite(&mut self, input: &Value) -> Option<()> {
+        let todos = input.get("todos")?.as_array()?;
+        // Padded, so that the order stays.
+        let steps = todos.iter().enumerate().map(|(index, todo)| {
+            let step = Step {
+                status: text(todo, "status")?,
+                subject: text(todo, "content")?,
+                active: text(todo, "activeForm"),
+            };
+            Some((format!("{index:06}"), step))
+        });
+        self.steps = steps.collect::<Option<_>>()?;
+        Some(())
+    }
+
+    fn create(&mut self, input: &Value, result: &Value) -> Option<()> {
+        let id = result.get("task")?.get("id")?;
+        let id = id.as_str().map_or_else(|| id.to_string(), str::to_owned);
+        let step =
+            Step { status: "pending".into(), subject: text(input, "subject")?, active: text(input, "activeForm") };
+        self.steps.insert(id, step);
+        Some(())
+    }
+
+    fn update(&mut self, input: &Value) -> Option<()> {
+        let id = text(input, "taskId")?;
+        let status = text(input, "status")?;
+        if status == "deleted" {
+            self.steps.remove(&id);
+        } else {
+            self.steps.get_mut(&id)?.status = status;
+        }
+        Some(())
+    }
+
+    fn progress(&mut self) -> Option<EventData> {
+        let done = self.steps.values().filter(|step| step.status == "completed").count();
+        let active = self.steps.values().find(|step| step.status == "in_progress");
+        let note = active.map(|step| step.active.clone().unwrap_or_else(|| step.subject.clone()));
+        // All steps done is not yet success: 100 is the server's to tell.
+        let percent = (done * 100).checked_div(self.steps.len()).unwrap_or(0).min(99);
+        let percent = u8::try_from(percent).unwrap_or(99);
+        let now = (percent, note);
+        if self.last.as_ref() == Some(&now) {
+            return None;
+        }
+        self.last = Some(now.clone());
+        Some(EventData::Progress { percent: now.0, note: now.1 })
+    }
+}
+
+fn text(value: &Value, field: &str) -> Option<String> {
+    Some(value.get(field)?.as_str()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn progress(percent: u8, note: Option<&str>) -> Option<EventData> {
+        Some(EventData::Progress { percent, note: note.map(str::to_owned) })
+    }
+
+    #[test]
+    fn a_list_written_whole() {
+        let mut steps = Steps::default();
+        let todo = |status| json!({"content": "Do", "status": status, "activeForm": "Doing"});
+        let list = json!({"todos": [todo("completed"), todo("in_progress"), todo("pending"), todo("pending")]});
+        assert_eq!(steps.apply("TodoWrite", &list, &Value::Null), progress(25, Some("Doing")));
+        assert_eq!(steps.apply("TodoWrite", &list, &Value::Null), None);
+        let done = json!({"todos": [todo("completed")]});
+        assert_eq!(steps.apply("TodoWrite", &done, &Value::Null), progress(99, None));
+        assert_eq!(steps.apply("TodoWrite", &json!({"todos": []}), &Value::Null), progress(0, None));
+    }
+
+    #[test]
+    fn a_list_changed_step_by_step() {
+        let mut steps = Steps::default();
+        let made = |id| json!({"task": {"id": id}});
+        assert_eq!(steps.apply("TaskCreate", &json!({"subject": "one"}), &made("1")), progress(0, None));
+        assert_eq!(steps.apply("TaskCreate", &json!({"subject": "two"}), &made("2")), None);
+        let update = |id: &str, status: &str| json!({"taskId": id, "status": status});
+        assert_eq!(steps.apply("TaskUpdate", &update("1", "in_progress"), &Value::Null), progress(0, Some("one")));
+        assert_eq!(steps.apply("TaskUpdate", &update("1", "completed"), &Value::Null), progress(50, None));
+        assert_eq!(steps.apply("TaskUpdate", &update("2", "deleted"), &Value::Null), progress(99, None));
+        assert_eq!(steps.apply("TaskUpdate", &update("9", "completed"), &Value::Null), None);
+        assert_eq!(steps.apply("TaskCreate", &json!(7), &json!(null)), None);
+    }
+}
