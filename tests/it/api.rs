@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Repo, Server, TestEnv, until_some};
 
-fn create(server: &Server, repo: &Repo, task: &str) -> Value {
-    let body = json!({"task": task, "repoPath": repo.arg()});
+fn create(env: &TestEnv, server: &Server, repo: &Repo, task: &str) -> Value {
+    let body = json!({"task": task, "repoPath": repo.arg(), "environment": env.model()});
     server.http().post("/api/tasks", &body).status(201).json()
 }
 
@@ -22,7 +22,7 @@ fn a_task_is_made_watched_and_looked_at() {
     let env = TestEnv::new();
     let repo = env.repo("demo");
     let server = env.server();
-    let task = create(&server, &repo, "Write [[scenario:write-only]]");
+    let task = create(&env, &server, &repo, "Write [[scenario:write-only]]");
     let id = task["id"].as_str().unwrap();
     assert_eq!((&task["status"], &task["source"], &task["attempt"]), (&json!("pending"), &json!("API"), &json!(1)));
     let stream = server.http().sse_until(&format!("/api/tasks/{id}/events"), "task_completed");
@@ -41,7 +41,8 @@ fn the_same_key_is_the_same_task() {
     let env = TestEnv::new();
     let repo = env.repo("demo");
     let server = env.server();
-    let body = json!({"taskDescription": "Write [[scenario:write-only]]", "repoPath": repo.arg()});
+    let body =
+        json!({"taskDescription": "Write [[scenario:write-only]]", "repoPath": repo.arg(), "environment": env.model()});
     let send = |body: &Value| {
         let request = server.http().request(Method::POST, "/api/tasks").header("Idempotency-Key", "k-1").json(body);
         server.http().send(request)
@@ -59,7 +60,9 @@ fn pages_follow_each_other() {
     let repo = env.repo("demo");
     let server = env.server();
     let mut made: Vec<String> = (0..5)
-        .map(|n| create(&server, &repo, &format!("Task {n} [[scenario:text]]"))["id"].as_str().unwrap().to_owned())
+        .map(|n| {
+            create(&env, &server, &repo, &format!("Task {n} [[scenario:text]]"))["id"].as_str().unwrap().to_owned()
+        })
         .collect();
     made.reverse();
     let (mut seen, mut cursor) = (Vec::new(), String::new());
@@ -118,7 +121,7 @@ fn what_cannot_follow_is_refused() {
     let env = TestEnv::new();
     let repo = env.repo("demo");
     let server = env.server();
-    let task = create(&server, &repo, "Look [[scenario:text]]");
+    let task = create(&env, &server, &repo, "Look [[scenario:text]]");
     let id = task["id"].as_str().unwrap();
     wait_completed(&server, id);
     for action in ["pause", "resume"] {
@@ -133,7 +136,7 @@ fn commands_in_words_do_the_same() {
     let env = TestEnv::new();
     let repo = env.repo("demo");
     let server = env.server();
-    let body = json!({"action": "create_task", "taskDescription": "Look [[scenario:text]]", "repoPath": repo.arg()});
+    let body = json!({"action": "create_task", "taskDescription": "Look [[scenario:text]]", "repoPath": repo.arg(), "environment": env.model()});
     let made = server.http().post("/api/input/command", &body);
     assert!([200, 201].contains(&made.status), "{made:?}");
     let id = made.json()["task"]["id"].as_str().unwrap().to_owned();

@@ -119,11 +119,37 @@ fn a_person_at_the_terminal_is_asked_and_answers() {
     let env = TestEnv::new();
     let repo = env.repo("demo");
     let mut terminal = env.terminal(repo.path(), ["run", NEEDS]);
-    let screen = terminal.wait_for("wants permission");
+    let screen = terminal.wait_for("[y] yes");
     assert!(screen.contains("echo hi > made.txt"), "{screen}");
     terminal.send("y");
-    terminal.send("\r");
     terminal.wait_for("Done");
     assert_eq!(terminal.finish(), 0);
     assert_eq!(repo.show(&repo.task_branches()[0], "made.txt"), "hi");
+}
+
+#[test]
+fn a_denial_at_the_terminal_tells_the_agent_why() {
+    let env = TestEnv::new();
+    let repo = env.repo("demo");
+    let mut terminal = env.terminal(repo.path(), ["run", NEEDS]);
+    terminal.wait_for("[y] yes");
+    terminal.send("m");
+    terminal.wait_for("tell the agent");
+    terminal.send("use make instead\r");
+    assert_eq!(terminal.finish(), 5);
+    let told = env.api.requests().last().unwrap().tool_results();
+    assert!(told[0].contains("use make instead"), "{told:?}");
+}
+
+#[test]
+fn a_question_at_the_terminal_is_answered_by_its_number() {
+    let env = TestEnv::new();
+    let repo = env.repo("demo");
+    let mut terminal = env.terminal(repo.path(), ["run", "Choose [[scenario:question]]"]);
+    let screen = terminal.wait_for("or your own words");
+    assert!(screen.contains("Which database?") && screen.contains("2. postgres"), "{screen}");
+    terminal.send("2\r");
+    assert_eq!(terminal.finish(), 0);
+    let told = env.api.requests().last().unwrap().tool_results();
+    assert!(told[0].contains("\"Which database?\"=\"postgres\""), "{told:?}");
 }

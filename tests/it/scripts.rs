@@ -106,8 +106,8 @@ fn settings_are_read_and_written() {
     let env = TestEnv::new();
     let path = env.cadence(["config", "path"]).run().code(0).stdout;
     assert!(path.trim().ends_with("config.toml"), "{path}");
-    env.cadence(["config", "set", "run.model", "opus"]).run().code(0);
-    env.cadence(["config", "get", "run.model"]).run().code(0).says("opus");
+    env.cadence(["config", "set", "model", "opus"]).run().code(0);
+    env.cadence(["config", "get", "model"]).run().code(0).says("opus");
     env.cadence(["config", "set", "no.such.key", "1"]).run().code(2);
     std::fs::write(path.trim(), "this is = = not toml").unwrap();
     env.cadence(["tasks", "ls"]).run().code(2).complains("config.toml");

@@ -167,7 +167,7 @@ fn what_was_stored_is_there_after_a_power_cut() {
     let env = TestEnv::new();
     let repo = env.repo("demo");
     let server = env.server();
-    let body = json!({"taskDescription": "Wait [[scenario:hang]]", "repoPath": repo.arg()});
+    let body = json!({"taskDescription": "Wait [[scenario:hang]]", "repoPath": repo.arg(), "environment": env.model()});
     let task = server.http().post("/api/tasks", &body).status(201).json();
     let id = task["id"].as_str().unwrap();
     let path = format!("/api/tasks/{id}/events");

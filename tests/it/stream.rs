@@ -22,7 +22,7 @@ fn it_replays_and_goes_on_live() {
     let server = env.server();
     let script = Scenario::new().write("a.txt", "a\n").gate("here").text("one two three four five six");
     env.api.script("held", script.write("b.txt", "b\n").text("End."));
-    let body = json!({"taskDescription": "Work [[scenario:held]]", "repoPath": repo.arg()});
+    let body = json!({"taskDescription": "Work [[scenario:held]]", "repoPath": repo.arg(), "environment": env.model()});
     let task = server.http().post("/api/tasks", &body).status(201).json();
     env.api.gate("here").wait_reached(DEADLINE);
 
@@ -48,7 +48,7 @@ fn everything_can_be_watched_at_once() {
     let env = TestEnv::new();
     let repo = env.repo("demo");
     let server = env.server();
-    let body = json!({"taskDescription": "Look [[scenario:text]]", "repoPath": repo.arg()});
+    let body = json!({"taskDescription": "Look [[scenario:text]]", "repoPath": repo.arg(), "environment": env.model()});
     let first = server.http().post("/api/tasks", &body).status(201).json();
     let mut socket = connect(&server);
     socket.send(&json!({"type": "subscribe", "taskId": "*"}));

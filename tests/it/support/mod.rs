@@ -88,6 +88,12 @@ impl TestEnv {
         own.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(quiet).collect()
     }
 
+    /// What a task brings, so that its agent finds the scripted model.
+    pub fn model(&self) -> serde_json::Value {
+        let ours = self.variables().into_iter().filter(|(name, _)| name.starts_with("ANTHROPIC_"));
+        ours.map(|(name, value)| (name, value.into())).collect::<serde_json::Map<_, _>>().into()
+    }
+
     /// The real Claude Code CLI with these arguments.
     pub fn claude<const N: usize>(&self, arguments: [&str; N]) -> Cmd {
         let mut cmd = Cmd::new(self.bin().join("claude"), self.home());
