@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use cadence_protocol::{
-    ApprovalKind, AttemptEnd, Claim, Command, CommandBody, Decide, Decision, DecisionRequest, EndReason, Event, EventData,
-    Executor, Frame, FrameBody, LiveState, PermissionMode, Task, TaskSourceKind, TaskStatus, Timestamp, Usage,
-    WaitingFor,
+    ApprovalKind, AttemptEnd, Claim, Command, CommandBody, Decide, Decision, DecisionRequest, EndReason, Event,
+    EventData, Executor, Frame, FrameBody, LiveState, PermissionMode, Task, TaskSourceKind, TaskStatus, Timestamp,
+    Usage, WaitingFor,
 };
 use cadence_server::events::Hub;
 use cadence_server::store::{Filter, Idempotency, NewTask, Principal, Store, StoreError, TaskSpec};
@@ -280,9 +280,12 @@ async fn a_follow_up_to_an_ended_task_begins_an_attempt_in_its_session() {
     assert_eq!(next.session_id.as_deref(), Some("s-1"));
     let log = world.log(&task).await;
     assert!(log.iter().any(|e| matches!(&e.data, EventData::Message { text, .. } if text == "try again")));
-    assert!(log.iter().any(
-        |e| matches!(e.data, EventData::StatusChanged { from: TaskStatus::Failed, to: TaskStatus::Pending, .. })
-    ));
+    assert!(
+        log.iter().any(|e| matches!(
+            e.data,
+            EventData::StatusChanged { from: TaskStatus::Failed, to: TaskStatus::Pending, .. }
+        ))
+    );
 }
 
 #[tokio::test]
@@ -328,10 +331,7 @@ async fn only_ended_tasks_are_archived_and_removed() {
     let listed = |archived| Filter { limit: 10, archived, ..Filter::default() };
     let count = async |archived| world.store.tasks(world.who.user_id, listed(archived)).await.unwrap().0.len();
     assert_eq!((count(Some(false)).await, count(Some(true)).await, count(None).await), (0, 1, 1));
-    assert!(matches!(
-        world.store.message(world.who.clone(), task.id, "x".into()).await,
-        Err(StoreError::Conflict(_))
-    ));
+    assert!(matches!(world.store.message(world.who.clone(), task.id, "x".into()).await, Err(StoreError::Conflict(_))));
     world.store.delete_task(world.who.user_id, task.id).await.unwrap();
     assert!(matches!(world.store.task(world.who.user_id, task.id).await, Err(StoreError::NotFound(_))));
     assert!(world.store.events(world.who.user_id, task.id, 0, 10).await.unwrap().is_empty());

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use axum::http::StatusCode;
-use cadence_agent::workspace::{self, Origin};
+use cadence_agent::project::{self, AgentDefaults};
+use cadence_agent::workspace::{self, Origin, WorkspaceError};
 use cadence_protocol::{CreateTask, Executor, MAX_DESCRIPTION, TaskSourceKind};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -16,26 +17,23 @@ use crate::store::{Idempotency, NewTask, Principal, TaskSpec};
 /// Checks a request and fills in what it leaves open.
 pub async fn new_task(app: &App, who: &Principal, peer: SocketAddr, request: CreateTask) -> Result<NewTask, Failure> {
     check(&request)?;
-    let agent = request.agent.clone().unwrap_or_else(|| app.default_agent.clone());
-    if !app.agents.contains(&agent.as_str()) {
-        return Err(Failure::invalid("agent", format!("`{agent}` is none of {}", app.agents.join(", "))));
-    }
     if request.executor.is_some_and(|executor| executor != Executor::Local) {
         return Err(Failure::invalid("executor", "this server runs agents on its own machine only (`local`)"));
     }
     let id = Uuid::new_v4();
+    let mut defaults = AgentDefaults::default();
     let mut base_branch = request.branch.clone().unwrap_or_default();
     let mut base_commit = request.commit.clone();
     let (repo_name, repo_path) = if let Some(path) = &request.repo_path {
         if !peer.ip().is_loopback() {
             return Err(Failure::invalid("repoPath", "it is taken from the server's own machine only; send `repoUrl`"));
         }
-        let checkout = workspace::inspect(Path::new(path))
-            .await
-            .map_err(|error| Failure::invalid("repoPath", error.to_string()))?;
+        let checkout = workspace::inspect(Path::new(path)).await.map_err(|error| refused("repoPath", &error))?;
+        let project = project::load(&checkout.root);
+        defaults = project.map_err(|error| Failure::invalid("repoPath", error.to_string()))?.agent;
         if request.with_changes {
             let commit = app.workspaces.snapshot(&checkout.root, &request.environment).await;
-            base_commit = Some(commit.map_err(|error| Failure::invalid("withChanges", error.to_string()))?);
+            base_commit = Some(commit.map_err(|error| refused("withChanges", &error))?);
         }
         if request.branch.is_none() {
             base_branch = checkout.branch.clone().unwrap_or_default();
@@ -44,7 +42,7 @@ pub async fn new_task(app: &App, who: &Principal, peer: SocketAddr, request: Cre
         }
         (checkout.name, Some(checkout.root.to_string_lossy().into_owned()))
     } else if let Some(url) = &request.repo_url {
-        let origin = Origin::parse(url).map_err(|error| Failure::invalid("repoUrl", error.to_string()))?;
+        let origin = Origin::parse(url).map_err(|error| refused("repoUrl", &error))?;
         if matches!(origin, Origin::Local(_)) {
             return Err(Failure::invalid("repoUrl", "it is a path; send it as `repoPath`"));
         }
@@ -55,6 +53,10 @@ pub async fn new_task(app: &App, who: &Principal, peer: SocketAddr, request: Cre
     } else {
         return Err(Failure::invalid("repoPath", "a task needs `repoPath` or `repoUrl`"));
     };
+    let agent = request.agent.or(defaults.default).unwrap_or_else(|| app.default_agent.clone());
+    if !app.agents.contains(&agent.as_str()) {
+        return Err(Failure::invalid("agent", format!("`{agent}` is none of {}", app.agents.join(", "))));
+    }
     Ok(NewTask {
         id,
         user_id: who.user_id,
@@ -66,7 +68,7 @@ pub async fn new_task(app: &App, who: &Principal, peer: SocketAddr, request: Cre
         repo_path,
         base_branch,
         base_commit,
-        model: request.model.unwrap_or_default(),
+        model: request.model.or(defaults.model).unwrap_or_default(),
         agent,
         source: request.source.unwrap_or(TaskSourceKind::Api),
         executor: Executor::Local,
@@ -79,6 +81,14 @@ pub async fn new_task(app: &App, who: &Principal, peer: SocketAddr, request: Cre
             environment: request.environment,
         },
     })
+}
+
+fn refused(path: &str, error: &WorkspaceError) -> Failure {
+    let failure = Failure::invalid(path, error.to_string());
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
 }
 
 /// The checks that need nothing but the request.

@@ -183,7 +183,7 @@ pub async fn remove(
     }
     match app.workspaces.remove(id, body.force).await {
         Ok(()) => {}
-        Err(error @ WorkspaceError::Unmerged { .. }) => {
+        Err(error @ (WorkspaceError::Unmerged { .. } | WorkspaceError::Uncommitted { .. })) => {
             return Err(Failure::new(StatusCode::CONFLICT, "unmerged", error.to_string())
                 .hint("Take it with `cadence tasks apply`, or remove it with `--force`."));
         }
@@ -223,5 +223,9 @@ pub async fn diff(
 }
 
 fn workspace_failure(error: &WorkspaceError) -> Failure {
-    Failure::new(StatusCode::CONFLICT, "workspace", error.to_string())
+    let failure = Failure::new(StatusCode::CONFLICT, "workspace", error.to_string());
+    match error.hint() {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
 }

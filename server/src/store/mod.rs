@@ -89,7 +89,7 @@ impl Store {
             .pragma("wal_autocheckpoint", "2000")
             .disable_statement_logging();
         let mut connection = options.connect().await?;
-        if let Err(error) = MIGRATIONS.run(&mut connection).await {
+        if let Err(error) = MIGRATIONS.run_direct(None, &mut connection, false).await {
             let _ = connection.close().await;
             return Err(match error {
                 sqlx::migrate::MigrateError::VersionMissing(version) => {

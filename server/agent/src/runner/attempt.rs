@@ -1,7 +1,7 @@
 //! One attempt from its claim to its end.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,11 @@ use crate::{AgentError, Launch, SessionStart, TaskSource};
 /// What an agent is told when it goes on after its process was gone.
 const CONTINUE: &str = "You were interrupted: the process that you ran in ended. Go on with the task where you left off; \
 look at the state of the files first.";
+
+/// How much of the set-up command's output is kept, in bytes.
+const SETUP_OUTPUT: usize = 64 * 1024;
+/// How long the runner waits for whoever else still works in the workspace.
+const LOCK_LIMIT: Duration = Duration::from_secs(30);
 
 /// Tasks of one attempt that end with it.
 struct Helpers(Vec<JoinHandle<()>>);
@@ -124,7 +129,7 @@ async fn whole<S: TaskSource>(
         () = runner.closing.cancelled() => return Leave::Closing,
     };
     let workspace = match prepared {
-        Ok(workspace) => workspace,
+        Ok(workspace) => workspace.with_environment(environment.clone()),
         Err(end) => return Leave::End(end),
     };
 
@@ -165,7 +170,7 @@ async fn whole<S: TaskSource>(
             max_turns: claim.spec.max_turns,
             environment: environment.clone(),
             host: runner.program.clone(),
-            raw_log: workspace.directory.parent().map(|dir: &Path| -> PathBuf { dir.join("agent.log") }),
+            raw_log: Some(workspace.agent_log()),
         };
         if claim.spec.budget_usd.is_some_and(|usd| usd <= 0.0) {
             break Verdict::End(EndReason::Budget, "The task's budget was spent by the attempts before.".into());
@@ -225,9 +230,10 @@ async fn prepare<S: TaskSource>(
 ) -> Result<Workspace, AttemptEnd> {
     let task = &claim.task;
     let failed = |error: &dyn std::fmt::Display| AttemptEnd::new(EndReason::Workspace, error.to_string());
+    let broken = |error: WorkspaceError| AttemptEnd::new(EndReason::Workspace, explained(&error));
     let origin = match (&task.repo_path, &task.repo_url) {
         (Some(path), _) => Origin::Local(PathBuf::from(path)),
-        (None, Some(url)) => Origin::parse(url).map_err(|error| failed(&error))?,
+        (None, Some(url)) => Origin::parse(url).map_err(broken)?,
         (None, None) => return Err(failed(&"the task names no repository")),
     };
     let request = Prepare {
@@ -240,7 +246,7 @@ async fn prepare<S: TaskSource>(
         environment: environment.clone(),
     };
     let note = |text: &str| tracing::info!(task = %task.id, "{text}");
-    let workspace = runner.workspaces.prepare(&request, &note).await.map_err(|error| failed(&error))?;
+    let workspace = runner.workspaces.prepare(&request, &note).await.map_err(broken)?;
     reporter
         .frame(FrameBody::Workspace {
             base_commit: workspace.base_commit.clone(),
@@ -248,18 +254,17 @@ async fn prepare<S: TaskSource>(
             branch: workspace.branch.clone(),
         })
         .await;
-    let output = std::sync::Mutex::new(String::new());
+    let mut output = String::new();
     let keep = |line: &str| {
-        let mut output = output.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if output.len() < 64 * 1024 {
+        if output.len() < SETUP_OUTPUT {
             output.push_str(line);
             output.push('\n');
         }
     };
-    match workspace.run_setup(environment, &keep).await {
+    let ran = workspace.run_setup(environment, keep).await;
+    match ran {
         Ok(None) => Ok(workspace),
         Ok(Some(code)) => {
-            let output = output.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
             let command = "set-up command of .cadence.toml".to_owned();
             reporter.event(EventData::CommandRun { command, exit_code: Some(code), output: Some(output) }).await;
             if code == 0 {
@@ -268,7 +273,7 @@ async fn prepare<S: TaskSource>(
                 Err(failed(&format!("the set-up command of .cadence.toml ended with exit code {code}")))
             }
         }
-        Err(error) => Err(failed(&error)),
+        Err(error) => Err(broken(error)),
     }
 }
 
@@ -282,7 +287,10 @@ async fn closed(
 ) -> AttemptEnd {
     let mut end = AttemptEnd::new(reason, summary);
     let kept: Result<_, WorkspaceError> = async {
-        workspace.commit_leftovers(&commit_message(claim)).await?;
+        let _lock = workspace.lock(LOCK_LIMIT).await?;
+        for note in workspace.finish(&commit_message(claim)).await?.notes {
+            reporter.event(EventData::Error { message: note, recoverable: true }).await;
+        }
         let changes = workspace.changes().await?;
         if changes.files > 0 {
             workspace.publish().await?;
@@ -294,7 +302,7 @@ async fn closed(
         Ok(changes) => end.changes = Some(changes),
         Err(error) => {
             let place = workspace.directory.display();
-            let message = format!("The work could not be brought home: {error}. It is kept in {place}.");
+            let message = format!("The work could not be brought home: {}. It is kept in {place}.", explained(&error));
             reporter.event(EventData::Error { message: message.clone(), recoverable: false }).await;
             if end.reason == EndReason::Done {
                 end = AttemptEnd::new(EndReason::Workspace, message);
@@ -302,6 +310,14 @@ async fn closed(
         }
     }
     end
+}
+
+/// An error with what can be done about it.
+fn explained(error: &WorkspaceError) -> String {
+    match error.hint() {
+        Some(hint) => format!("{error} ({hint})"),
+        None => error.to_string(),
+    }
 }
 
 fn commit_message(claim: &Claim) -> String {
