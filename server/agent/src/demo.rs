@@ -1,2 +1,0 @@
-//! To come.
-pub fn run() -> std::process::ExitCode { std::process::ExitCode::SUCCESS }

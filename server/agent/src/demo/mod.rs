@@ -1,0 +1,80 @@
+//! The agent `demo`: no model, a script. It really edits files and runs commands in its workspace, so that cadence can be
+//! tried and tested with no account.
+//!
+//! It is a process of its own (`cadence demo-agent`) under the same host as every agent, and speaks the stream-json of
+//! Claude Code, so that the same session code drives it. What it does is chosen by words of the prompt, see [`script`];
+//! directives like `[[ask]]` make it do more.
+
+mod edit;
+mod perform;
+mod program;
+mod scratch;
+pub mod script;
+mod wire;
+
+use std::collections::BTreeMap;
+
+use cadence_protocol::PermissionMode;
+use uuid::Uuid;
+
+use crate::agent::{Agent, AgentError, BoxFuture, Launch, Probe, Session, SessionStart};
+use crate::claude::session;
+use crate::claude::translate::{Surroundings, Translator};
+use crate::host::{HostSpec, marker};
+
+pub use program::{SECONDS_VARIABLE, run};
+pub use scratch::scratch_repository;
+
+const NAME: &str = "demo";
+
+/// The agent `demo`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Demo;
+
+impl Agent for Demo {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn probe<'a>(&'a self, _: &'a BTreeMap<String, String>) -> BoxFuture<'a, Result<Probe, AgentError>> {
+        Box::pin(async {
+            let program = std::env::current_exe().map_err(|error| start_error(error.to_string()))?;
+            Ok(Probe { version: env!("CARGO_PKG_VERSION").to_owned(), program })
+        })
+    }
+
+    fn start(&self, launch: Launch) -> BoxFuture<'_, Result<Session, AgentError>> {
+        Box::pin(async move {
+            let spec = spec(&launch);
+            let translator = Translator::new(&launch.directory, launch.permission, Surroundings::default());
+            session::start(&launch.host, &spec, translator, launch.prompt, launch.raw_log.as_deref())
+                .await
+                .map_err(|error| start_error(format!("its host {}: {error}", launch.host.display())))
+        })
+    }
+}
+
+fn spec(launch: &Launch) -> HostSpec {
+    let mode = match launch.permission {
+        PermissionMode::Ask => "default",
+        PermissionMode::Edits | PermissionMode::All => "acceptEdits",
+    };
+    let mut args = vec!["demo-agent".to_owned(), format!("--permission-mode={mode}")];
+    args.push(match &launch.session {
+        SessionStart::New => format!("--session-id={}", Uuid::new_v4()),
+        SessionStart::Resume(session) => format!("--resume={session}"),
+    });
+    args.extend(launch.max_turns.map(|turns| format!("--max-turns={turns}")));
+    args.extend(launch.budget_usd.map(|budget| format!("--max-budget-usd={budget}")));
+    HostSpec {
+        program: launch.host.clone(),
+        args,
+        cwd: launch.directory.clone(),
+        env: launch.environment.clone(),
+        marker: marker(launch.task_id, launch.attempt),
+    }
+}
+
+fn start_error(reason: String) -> AgentError {
+    AgentError::Start { agent: NAME, reason }
+}
