@@ -99,6 +99,8 @@ pub enum Output {
     Started { session_id: String, model: Option<String> },
     /// Total of this process so far.
     Usage(Usage),
+    /// The agent tries a request again that the model's service refused.
+    Retrying { rate_limited: bool },
     /// A turn ended; the agent waits for input or a background command of its own.
     TurnEnd(TurnEnd),
     /// The process is gone, and everything that it started.

@@ -148,8 +148,13 @@ impl Translator {
                 }
                 actions.push(Action::Emit(Output::Started { session_id: system.session_id, model: system.model }));
             }
-            // The first, and ever fewer.
-            "api_retry" if system.attempt.is_power_of_two() => {
+            "api_retry" => {
+                let rate_limited = system.error_status == Some(429);
+                actions.push(Action::Emit(Output::Retrying { rate_limited }));
+                // The first, and ever fewer.
+                if !system.attempt.is_power_of_two() {
+                    return;
+                }
                 let why = system.error.unwrap_or_else(|| "unknown".into());
                 let status = system.error_status.map(|status| format!(" ({status})")).unwrap_or_default();
                 let (attempt, max) = (system.attempt, system.max_retries);

@@ -277,6 +277,7 @@ impl<S: TaskSource> Drive<'_, S> {
                 };
                 self.reporter.frame(FrameBody::Usage { usage }).await;
             }
+            Output::Retrying { rate_limited } => self.limited = rate_limited,
             Output::TurnEnd(end) => return self.turn_end(end).await,
             Output::Exited { .. } => {}
         }
