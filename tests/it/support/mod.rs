@@ -78,7 +78,6 @@ impl TestEnv {
             ("PATH", path),
             ("TMPDIR", self.path("tmp").display().to_string()),
             ("XDG_RUNTIME_DIR", self.runtime_dir().display().to_string()),
-            ("CADENCE_DATA_DIR", self.data_dir().display().to_string()),
             ("ANTHROPIC_BASE_URL", self.api.url()),
             ("ANTHROPIC_API_KEY", "sk-test-key".to_owned()),
             ("GIT_CONFIG_NOSYSTEM", "1".to_owned()),
@@ -127,8 +126,10 @@ impl TestEnv {
         self.path("home")
     }
 
+    /// Where the embedded server keeps its data when it is not told.
     pub fn data_dir(&self) -> PathBuf {
-        self.path("data")
+        let below = if cfg!(target_os = "macos") { "Library/Application Support" } else { ".local/share" };
+        self.home().join(below).join("cadence")
     }
 
     pub fn runtime_dir(&self) -> PathBuf {
