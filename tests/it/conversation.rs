@@ -143,7 +143,7 @@ fn ctrl_c_in_a_terminal_offers_to_detach_and_the_work_goes_on() {
     let screen = terminal.wait_for("[d] detach");
     assert!(screen.contains("[p] pause") && screen.contains("[c] cancel"), "{screen}");
     terminal.send("d");
-    assert_eq!(terminal.finish(), 0);
+    assert_eq!(terminal.finish(), 130);
     env.api.gate("here").open();
     let list = env.cadence(["tasks", "ls", "--json"]).run().code(0).json();
     let id = list["tasks"][0]["id"].as_str().unwrap();
