@@ -1,0 +1,281 @@
+//! Making a workspace.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use super::mirror::{Base, Mirror, Progress, Source, resolve};
+use super::names::{directory_name, is_branch_name, is_work_branch};
+use super::{
+    Environment, Identity, LOCK, Origin, Prepare, Record, Workspace, WorkspaceError, Workspaces, include, lock,
+    private_dir, remove_tree, submodules, write_file,
+};
+use crate::git::{Git, fields};
+
+/// How long another one that prepares the same task is waited for.
+const WAIT: Duration = Duration::from_secs(60);
+
+/// Settings of the user's repository that a workspace needs to see the files as the user does.
+const COPIED: &str = r"^(user\.(name|email)|core\.(autocrlf|eol|safecrlf))$";
+
+impl Workspaces {
+    /// Makes the workspace of a task, or opens it as it is where it was made before: it is never reset. One whose checkout
+    /// somebody deleted is made again, from the task's branch where that was published.
+    ///
+    /// `progress` is told what takes long or was left out, in sentences for people.
+    pub async fn prepare(&self, request: &Prepare, progress: Progress<'_>) -> Result<Workspace, WorkspaceError> {
+        if let Some(workspace) = self.reopen(request)? {
+            return Ok(workspace);
+        }
+        if !is_work_branch(&request.branch) {
+            return Err(WorkspaceError::BranchName(request.branch.clone()));
+        }
+        let home = self.home(request.task_id);
+        private_dir(&home)?;
+        let _held = lock::lock(&home.join(LOCK), WAIT).await?;
+        // Somebody else may have made it meanwhile.
+        if let Some(workspace) = self.reopen(request)? {
+            return Ok(workspace);
+        }
+        let before = Record::read(&home)?;
+        let source = Source::find(&request.origin, &request.environment).await?;
+        let mirror = self.mirror(source, &request.environment, progress).await?;
+        let repository = match mirror.source() {
+            Source::Local(located) => Some(located.common.clone()),
+            Source::Url { .. } => None,
+        };
+        let base = match &before {
+            Some(record) => {
+                mirror.fetch_commit(&record.base_commit, progress).await?;
+                Base { commit: record.base_commit.clone(), branch: record.base_branch.clone() }
+            }
+            None => mirror.base(request, progress).await?,
+        };
+        let settings = user_git(&mirror, &request.environment);
+        let (identity, settings) = identity(&settings).await?;
+        let checkout = directory_name(&request.repo_name);
+        let workspace = Workspace {
+            task_id: request.task_id,
+            directory: home.join(&checkout),
+            base_commit: base.commit,
+            base_branch: base.branch,
+            branch: request.branch.clone(),
+            origin: mirror.source().origin(),
+            home: home.clone(),
+            mirror: mirror.path.clone(),
+            repository,
+            identity,
+            environment: request.environment.clone(),
+        };
+        if before.is_none() {
+            workspace.name_is_free().await?;
+        }
+        let start = match &before {
+            Some(_) => workspace.published_tip(&mirror, progress).await?,
+            None => None,
+        };
+        let record = Record {
+            version: 1,
+            checkout,
+            mirror: mirror.file_name(),
+            repository: workspace.repository.clone(),
+            base_commit: workspace.base_commit.clone(),
+            base_branch: workspace.base_branch.clone(),
+            branch: workspace.branch.clone(),
+            origin: workspace.origin.clone(),
+            identity: workspace.identity.clone(),
+            published: start.clone().or_else(|| before.and_then(|record| record.published)),
+        };
+        // What lies there was never given to an agent: it would have a record.
+        remove_tree(&workspace.directory)?;
+        workspace.make_repository(&mirror, &settings).await?;
+        let source = mirror.source().clone();
+        drop(mirror);
+        workspace.check_out(start.as_deref().unwrap_or(&workspace.base_commit), progress).await?;
+        submodules::update(&workspace, &source, self.network_limit, progress).await?;
+        submodules::pull_lfs(&workspace, &source, self.network_limit, progress).await?;
+        if let Source::Local(located) = &source {
+            include::copy(&workspace, located, progress).await?;
+        }
+        record.write(&home)?;
+        Ok(workspace)
+    }
+
+    fn reopen(&self, request: &Prepare) -> Result<Option<Workspace>, WorkspaceError> {
+        let workspace = self.open(request.task_id)?.filter(|workspace| workspace.directory.is_dir());
+        Ok(workspace.map(|workspace| workspace.with_environment(request.environment.clone())))
+    }
+}
+
+impl Workspace {
+    /// `refs/heads/cadence/x` cannot be beside `refs/heads/cadence`; better to know before an agent has worked.
+    async fn name_is_free(&self) -> Result<(), WorkspaceError> {
+        let Some(repository) = &self.repository else { return Ok(()) };
+        let git = Git::new(repository, &self.environment).repository(repository);
+        let taken = git.call("for-each-ref").args(["--format=%(refname)", "refs/heads/cadence"]).text().await?;
+        if taken.lines().any(|name| name == "refs/heads/cadence") {
+            return Err(WorkspaceError::NameTaken(self.branch.clone()));
+        }
+        Ok(())
+    }
+
+    /// The task's branch where it was published, brought into the mirror.
+    async fn published_tip(&self, mirror: &Mirror, progress: Progress<'_>) -> Result<Option<String>, WorkspaceError> {
+        let git = match &self.repository {
+            Some(repository) => Git::new(repository, &self.environment).repository(repository),
+            None => mirror.git().clone(),
+        };
+        let tip = resolve(&git, &[&self.branch_ref()]).await?;
+        if let Some(tip) = &tip {
+            mirror.fetch_commit(tip, progress).await?;
+        }
+        Ok(tip)
+    }
+
+    /// An empty repository that borrows the mirror's objects and knows its tags: what `git clone --shared` makes, without
+    /// the branches of other people and of other tasks.
+    async fn make_repository(&self, mirror: &Mirror, settings: &str) -> Result<(), WorkspaceError> {
+        let tags =
+            mirror.git().call("for-each-ref").args(["--format=%(objectname) %(refname)", "refs/tags"]).text().await?;
+        self.init(settings).await?;
+        let mut refs = tags;
+        if !refs.is_empty() {
+            refs.push('\n');
+        }
+        if is_branch_name(&self.base_branch) && self.base_branch != "cadence" && self.base_branch != self.branch {
+            let _ = writeln!(refs, "{} refs/heads/{}", self.base_commit, self.base_branch);
+            if matches!(self.origin, Origin::Url(_)) {
+                let _ = writeln!(refs, "{} refs/remotes/origin/{}", self.base_commit, self.base_branch);
+            }
+        }
+        if !refs.is_empty() {
+            let path = self.git_dir().join("packed-refs");
+            fs::write(&path, refs).map_err(WorkspaceError::io("writing", &path))?;
+        }
+        Ok(())
+    }
+
+    /// The `.git` directory, with HEAD on the task's branch.
+    pub(super) async fn init(&self, settings: &str) -> Result<(), WorkspaceError> {
+        let format = if self.base_commit.len() == 64 { "sha256" } else { "sha1" };
+        Git::new(&self.home, &self.environment)
+            .call("init")
+            .args(["--quiet", "--template=", &format!("--object-format={format}")])
+            .arg(format!("--initial-branch={}", self.branch))
+            .arg("--")
+            .arg(&self.directory)
+            .run()
+            .await?;
+        let git_dir = self.git_dir();
+        let config = git_dir.join("config");
+        let mut text = fs::read_to_string(&config).map_err(WorkspaceError::io("reading", &config))?;
+        text.push_str(settings);
+        let _ = write!(
+            text,
+            "[user]\n\tname = {}\n\temail = {}\n[gc]\n\tauto = 0\n[maintenance]\n\tauto = false\n",
+            config_value(&self.identity.name),
+            config_value(&self.identity.email)
+        );
+        if let Origin::Url(url) = &self.origin {
+            let url = config_value(url);
+            let _ = write!(text, "[remote \"origin\"]\n\turl = {url}\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n");
+        }
+        text.push_str(submodules::lfs_settings(&self.git()));
+        write_file(&config, text.as_bytes())?;
+        self.borrow_objects()?;
+        let shallow = self.mirror.join("shallow");
+        if shallow.is_file() {
+            fs::copy(&shallow, git_dir.join("shallow")).map_err(WorkspaceError::io("copying", &shallow))?;
+        }
+        Ok(())
+    }
+
+    /// Lets the repository find the mirror's objects, whatever became of that.
+    pub(super) fn borrow_objects(&self) -> Result<(), WorkspaceError> {
+        let info = self.git_dir().join("objects/info");
+        fs::create_dir_all(&info).map_err(WorkspaceError::io("making", &info))?;
+        let path = info.join("alternates");
+        let line = self.mirror.join("objects").display().to_string();
+        let mut text = fs::read_to_string(&path).unwrap_or_default();
+        if text.lines().any(|known| known == line) {
+            return Ok(());
+        }
+        if !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+        text.push_str(&line);
+        text.push('\n');
+        fs::write(&path, text).map_err(WorkspaceError::io("writing", &path))
+    }
+
+    async fn check_out(&self, commit: &str, progress: Progress<'_>) -> Result<(), WorkspaceError> {
+        progress(&format!("Checking out {} on {}", &commit[..commit.len().min(12)], self.branch));
+        // On a branch that is not born yet, this is `checkout -b`, and uses all cores.
+        self.git()
+            .env("GIT_LFS_SKIP_SMUDGE", "1")
+            .setting("checkout.workers=0")
+            .call("reset")
+            .args(["--quiet", "--hard", commit, "--"])
+            .run()
+            .await?;
+        Ok(())
+    }
+}
+
+/// Git where the user's settings are: in his repository, else in the mirror.
+fn user_git(mirror: &Mirror, environment: &Environment) -> Git {
+    match mirror.source() {
+        Source::Local(located) => {
+            Git::new(located.root.as_ref().unwrap_or(&located.common), environment).repository(&located.git_dir)
+        }
+        Source::Url { .. } => mirror.git().clone(),
+    }
+}
+
+/// Who commits, and the text of other settings to copy.
+pub(super) async fn identity(user: &Git) -> Result<(Identity, String), WorkspaceError> {
+    let answer = user.call("config").args(["-z", "--get-regexp", COPIED]).answer().await?;
+    let (mut name, mut email, mut settings) = (None, None, String::new());
+    for field in fields(&answer.stdout) {
+        let text = String::from_utf8_lossy(field);
+        let (key, value) = text.split_once('\n').unwrap_or((&text, "true"));
+        match key {
+            "user.name" => name = Some(plain(value)),
+            "user.email" => email = Some(plain(value)),
+            _ => {
+                if let Some(key) = key.strip_prefix("core.") {
+                    let _ = write!(settings, "[core]\n\t{key} = {}\n", config_value(value));
+                }
+            }
+        }
+    }
+    let filled = |value: Option<String>, or: &str| value.filter(|v| !v.is_empty()).unwrap_or_else(|| or.to_owned());
+    let identity = Identity { name: filled(name, "cadence"), email: filled(email, "cadence@localhost") };
+    Ok((identity, settings))
+}
+
+/// What git accepts in a person's name.
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() && !matches!(c, '<' | '>')).collect::<String>().trim().to_owned()
+}
+
+/// A value as it stands in git's configuration files.
+pub(super) fn config_value(text: &str) -> String {
+    let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").replace('\t', "\\t");
+    format!("\"{}\"", escaped.replace(|c: char| c.is_control(), ""))
+}
+
+/// Whether a file can be written inside `root` at `relative` without leaving it over a link.
+pub(super) fn stays_inside(root: &Path, relative: &Path) -> bool {
+    let mut at = root.to_path_buf();
+    let mut parts = relative.components().peekable();
+    while let Some(part) = parts.next() {
+        let std::path::Component::Normal(name) = part else { return false };
+        at.push(name);
+        if parts.peek().is_some() && fs::symlink_metadata(&at).is_ok_and(|meta| !meta.is_dir()) {
+            return false;
+        }
+    }
+    true
+}

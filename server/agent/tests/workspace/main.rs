@@ -1,0 +1,9 @@
+//! Workspaces with real git.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod applying;
+mod finishing;
+mod preparing;
+mod publishing;
+mod removing;
+mod support;
