@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cadence_protocol::{AttemptEnd, Claim, Command, CommandBody, EndReason, EventData, FrameBody, LiveState};
+use cadence_protocol::{AttemptEnd, Claim, Command, CommandBody, EndReason, EventData, FrameBody, Lease, LiveState};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -59,7 +59,7 @@ pub async fn run<S: TaskSource>(runner: &Arc<Runner<S>>, claim: Claim) {
         () = lost.cancelled() => Leave::Lost,
     };
     // Whatever the agent started is gone before the attempt ends or is given away.
-    kill_marked(&marker(lease.task_id, lease.attempt));
+    sweep(lease).await;
     match leave {
         Leave::Lost => tracing::warn!(task = %lease.task_id, attempt = lease.attempt, "the lease was lost"),
         Leave::Closing => {
@@ -75,6 +75,14 @@ pub async fn run<S: TaskSource>(runner: &Arc<Runner<S>>, claim: Claim) {
         }
     }
     drop(helpers);
+}
+
+/// Kills what is left of an attempt's processes.
+async fn sweep(lease: Lease) {
+    let swept = tokio::task::spawn_blocking(move || kill_marked(&marker(lease.task_id, lease.attempt))).await;
+    if let Ok(found @ 1..) = swept {
+        tracing::warn!(task = %lease.task_id, found, "processes of an attempt had outlived their host");
+    }
 }
 
 /// Extends the lease.
@@ -109,7 +117,7 @@ async fn whole<S: TaskSource>(
     inbox: mpsc::Receiver<Command>,
 ) -> Leave {
     // A host that was killed could not take its agent along.
-    kill_marked(&marker(claim.lease.task_id, claim.lease.attempt));
+    sweep(claim.lease).await;
     let mut environment = runner.environment.clone();
     environment.extend(claim.spec.environment.clone());
     let agent = match runner.agents.get(&claim.task.agent) {
