@@ -60,7 +60,9 @@ pub async fn apply(checkout: &Path, branch: &str, mode: ApplyMode) -> Result<App
     let files = changed.len() as u64;
     let call = git.call("merge").args(["--quiet", "--no-verify", "--no-gpg-sign", "--no-stat"]);
     let merged = match mode {
-        ApplyMode::Merge => call.args(["--ff", "--no-edit", "--no-squash"]),
+        ApplyMode::Merge => {
+            call.args(["--ff", "--no-edit", "--no-squash"]).args(["-m", &format!("Merge branch '{branch}'")])
+        }
         ApplyMode::Squash => call.args(["--ff", "--squash"]),
     };
     let answer = merged.arg(&name).answer().await?;

@@ -66,6 +66,14 @@ impl Source {
         }
     }
 
+    /// What the mirror is named after: the same for all checkouts of one repository.
+    fn stem(&self) -> Origin {
+        match self {
+            Self::Local(located) => Origin::Local(located.common.clone()),
+            Self::Url { url, .. } => Origin::Url(url.clone()),
+        }
+    }
+
     /// What git calls it.
     fn place(&self) -> &std::ffi::OsStr {
         match self {
@@ -96,20 +104,12 @@ impl Workspaces {
     ) -> Result<Mirror, WorkspaceError> {
         let mirrors = self.mirrors();
         private_dir(&mirrors)?;
-        let name = format!("{}-{}", repo_name(&source.origin()), short_hash(&source.canonical()));
+        let name = format!("{}-{}", repo_name(&source.stem()), short_hash(&source.canonical()));
         let path = mirrors.join(format!("{name}.git"));
         let held = lock(&mirrors.join(format!("{name}.lock")), self.network_limit.saturating_mul(2)).await?;
         let mut git = Git::new(&mirrors, environment);
         if let Source::Url { credentials: Some((user, password)), .. } = &source {
-            // Through the environment: a URL would show them in the list of processes.
-            git = git
-                .env("CADENCE_GIT_USERNAME", user)
-                .env("CADENCE_GIT_PASSWORD", password)
-                .setting("credential.helper=")
-                .setting(
-                    "credential.helper=!f() { test \"$1\" = get && printf 'username=%s\\npassword=%s\\n' \
-                     \"$CADENCE_GIT_USERNAME\" \"$CADENCE_GIT_PASSWORD\"; }; f",
-                );
+            git = with_credentials(git, user, password);
         }
         let fresh = !path.is_dir();
         if fresh {
@@ -127,6 +127,14 @@ impl Workspaces {
             _lock: held,
         })
     }
+}
+
+/// Hands them to git through the environment: in an URL they would show in the list of processes.
+fn with_credentials(git: Git, user: &str, password: &str) -> Git {
+    git.env("CADENCE_GIT_USERNAME", user).env("CADENCE_GIT_PASSWORD", password).setting("credential.helper=").setting(
+        "credential.helper=!f() { test \"$1\" = get && printf 'username=%s\\npassword=%s\\n' \
+             \"$CADENCE_GIT_USERNAME\" \"$CADENCE_GIT_PASSWORD\"; }; f",
+    )
 }
 
 /// Clones beside, then moves into place, so that a mirror that is there is whole.
@@ -413,4 +421,19 @@ fn short_hash(text: &str) -> String {
         let _ = write!(hash, "{byte:02x}");
     }
     hash
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[tokio::test]
+    async fn credentials_reach_git_and_nobody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let git = with_credentials(Git::new(dir.path(), &Environment::new()), "me", "it's \"secret\" $x");
+        let asked = git.call("credential").arg("fill").stdin("protocol=https\nhost=example.org\n\n");
+        let text = asked.text().await.unwrap();
+        assert!(text.contains("username=me\npassword=it's \"secret\" $x"), "{text}");
+    }
 }

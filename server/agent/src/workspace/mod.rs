@@ -47,6 +47,9 @@ const LOCK: &str = "lock";
 /// Held by the agent's host process for as long as anything of the agent may still write.
 const AGENT_LOCK: &str = "agent.lock";
 
+/// The workspace's repository as cadence sees it: links to what the agent has, and settings of our own.
+const COMMON: &str = "common";
+
 /// All workspaces under one data directory.
 #[derive(Clone, Debug)]
 pub struct Workspaces {
@@ -187,13 +190,15 @@ impl Workspace {
         self.directory.join(".git")
     }
 
-    /// Git in the workspace. Its repository is named, so that one above is never taken where the agent removed it.
+    /// Git in the workspace. Its repository is named, so that one above is never taken where the agent removed it; and its
+    /// settings are those that it was made with, so that no program runs that the agent wrote into them.
     fn git(&self) -> Git {
-        Git::new(&self.directory, &self.environment)
+        let git = Git::new(&self.directory, &self.environment)
             .repository(&self.git_dir())
-            .env("GIT_WORK_TREE", &self.directory)
-            .setting(format!("user.name={}", self.identity.name))
-            .setting(format!("user.email={}", self.identity.email))
+            .env("GIT_WORK_TREE", &self.directory);
+        let common = self.home.join(COMMON);
+        let git = if common.join("config").is_file() { git.env("GIT_COMMON_DIR", common) } else { git };
+        git.setting(format!("user.name={}", self.identity.name)).setting(format!("user.email={}", self.identity.email))
     }
 
     fn branch_ref(&self) -> String {

@@ -2,13 +2,14 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
 use super::mirror::{Base, Mirror, Progress, Source, resolve};
 use super::names::{directory_name, is_branch_name, is_work_branch};
 use super::{
-    Environment, Identity, LOCK, Origin, Prepare, Record, Workspace, WorkspaceError, Workspaces, include, lock,
+    COMMON, Environment, Identity, LOCK, Origin, Prepare, Record, Workspace, WorkspaceError, Workspaces, include, lock,
     private_dir, remove_tree, submodules, write_file,
 };
 use crate::git::{Git, fields};
@@ -98,6 +99,7 @@ impl Workspaces {
         if let Source::Local(located) = &source {
             include::copy(&workspace, located, progress).await?;
         }
+        workspace.keep_settings()?;
         record.write(&home)?;
         Ok(workspace)
     }
@@ -189,6 +191,21 @@ impl Workspace {
             fs::copy(&shallow, git_dir.join("shallow")).map_err(WorkspaceError::io("copying", &shallow))?;
         }
         Ok(())
+    }
+
+    /// From now on the agent can write the settings, filters that run programs among them; so cadence goes by a copy. See
+    /// `GIT_COMMON_DIR` in git's manual.
+    fn keep_settings(&self) -> Result<(), WorkspaceError> {
+        let common = self.home.join(COMMON);
+        remove_tree(&common)?;
+        private_dir(&common)?;
+        for name in ["objects", "refs", "packed-refs", "logs", "info", "shallow", "modules", "worktrees", "lfs"] {
+            let link = common.join(name);
+            symlink(self.git_dir().join(name), &link).map_err(WorkspaceError::io("making", &link))?;
+        }
+        let config = self.git_dir().join("config");
+        let text = fs::read(&config).map_err(WorkspaceError::io("reading", &config))?;
+        write_file(&common.join("config"), &text)
     }
 
     /// Lets the repository find the mirror's objects, whatever became of that.

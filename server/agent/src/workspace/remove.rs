@@ -81,7 +81,10 @@ impl Workspace {
             .answer()
             .await?;
         // Where git cannot even look, there may be anything.
-        let files = if status.code == Some(0) { fields(&status.stdout).count() as u64 } else { 1 };
+        let mut files = if status.code == Some(0) { fields(&status.stdout).count() as u64 } else { 1 };
+        if files == 0 && resolve(&self.git(), &["refs/stash"]).await?.is_some() {
+            files = 1;
+        }
         if files > 0 {
             return Err(WorkspaceError::Uncommitted { branch: self.branch.clone(), files });
         }
@@ -94,7 +97,7 @@ impl Workspace {
             return Ok(BTreeSet::new());
         }
         let git = self.git();
-        let places = ["--format=%(objectname)", "refs/heads", "refs/cadence", "refs/stash"];
+        let places = ["--format=%(objectname)", "refs/heads", "refs/cadence"];
         let text = git.call("for-each-ref").args(places).text().await?;
         let mut tips: BTreeSet<String> = text.lines().map(str::to_owned).collect();
         tips.extend(resolve(&git, &["HEAD"]).await?);

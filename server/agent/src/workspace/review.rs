@@ -5,6 +5,7 @@ use std::fs;
 use cadence_protocol::Changes;
 use tempfile::TempDir;
 
+use super::snapshot::quoted;
 use super::{Workspace, WorkspaceError};
 use crate::git::fields;
 
@@ -42,7 +43,11 @@ impl Workspace {
     /// last line that says so; bytes that are no UTF-8 are replaced.
     pub async fn diff(&self, max_bytes: usize) -> Result<String, WorkspaceError> {
         let scratch = self.index_copy()?;
-        let git = self.git().env("GIT_INDEX_FILE", scratch.path().join("index"));
+        let git = self
+            .git()
+            .env("GIT_INDEX_FILE", scratch.path().join("index"))
+            .env("GIT_OBJECT_DIRECTORY", scratch.path())
+            .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", quoted(&self.git_dir().join("objects")));
         // New files become known without being stored. What cannot be read is left out.
         git.call("add").args(["--intent-to-add", "--ignore-errors", "--", ":/"]).answer().await?;
         let answer = git

@@ -54,8 +54,42 @@ async fn what_is_left_is_committed() {
     assert_eq!(s.agent.git(&["show", "--format=", "--name-only"]), "a.txt\nb.txt\nnew file.txt");
     assert_eq!(s.workspace.changes().await.unwrap(), Changes { files: 3, added: 2, removed: 2 });
     assert_eq!(s.workspace.commit_leftovers("again").await.unwrap(), None);
-    s.on_branch();
     assert!(!trace.exists(), "a hook ran");
+    s.on_branch();
+}
+
+#[tokio::test]
+async fn programs_that_the_agent_set_do_not_run() {
+    let s = story().await;
+    let pwned = s.env.path("pwned");
+    for key in [
+        "filter.evil.clean",
+        "filter.evil.smudge",
+        "filter.evil.process",
+        "merge.evil.driver",
+        "diff.evil.textconv",
+        "diff.evil.command",
+        "diff.external",
+        "core.fsmonitor",
+        "core.sshCommand",
+        "core.alternateRefsCommand",
+        "uploadpack.packObjectsHook",
+        "gpg.program",
+        "core.editor",
+    ] {
+        s.agent.git(&["config", key, &format!("touch '{}'; cat", pwned.display())]);
+    }
+    s.agent.git(&["config", "commit.gpgSign", "true"]);
+    s.agent.write(".git/info/attributes", "* filter=evil diff=evil merge=evil\n");
+    s.agent.write(".gitattributes", "* filter=evil diff=evil merge=evil\n");
+    s.agent.write("a.txt", "changed\n");
+    s.workspace.diff(1 << 20).await.unwrap();
+    assert!(s.workspace.commit_leftovers("x").await.unwrap().is_some());
+    s.workspace.changes().await.unwrap();
+    s.workspace.publish().await.unwrap();
+    s.env.workspaces.remove(s.workspace.task_id, false).await.unwrap_err();
+    assert!(!pwned.exists());
+    assert_eq!(s.repo.git(&["show", &format!("{}:a.txt", s.workspace.branch)]), "changed");
 }
 
 #[tokio::test]

@@ -86,7 +86,7 @@ async fn work_that_was_not_published_is_seen() {
     assert!(matches!(error, WorkspaceError::Uncommitted { files: 1, .. }), "{error}");
     agent.git(&["stash", "-q", "-u"]);
     let error = env.workspaces.remove(workspace.task_id, false).await.unwrap_err();
-    assert!(matches!(error, WorkspaceError::Unmerged { .. }), "{error}");
+    assert!(matches!(error, WorkspaceError::Uncommitted { .. }), "{error}");
     agent.git(&["stash", "pop", "-q"]);
     agent.git(&["checkout", "-q", "--detach"]);
     agent.commit("detached");

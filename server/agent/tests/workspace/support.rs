@@ -187,7 +187,8 @@ impl Repo {
                     open.push(path);
                 } else {
                     let bytes = fs::read(&path).unwrap();
-                    let time = meta.modified().unwrap();
+                    // Git renews the time of an object that it meets again.
+                    let time = (!relative.starts_with("objects")).then(|| meta.modified().unwrap());
                     all.insert(relative, format!("{time:?} {} {}", bytes.len(), String::from_utf8_lossy(&bytes)));
                 }
             }
