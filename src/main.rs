@@ -1,1 +1,17 @@
-fn main() {}
+//! cadence: coding agents from the terminal.
+
+mod checkout;
+mod cli;
+mod client;
+mod commands;
+mod complete;
+mod config;
+mod error;
+mod follow;
+mod render;
+mod terminal;
+mod text;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

@@ -1,0 +1,295 @@
+//! Live events over the WebSocket: every event of the tasks that are followed, in order, each once, whatever breaks.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use cadence_protocol::{ClientFrame, Event, Received, ServerFrame};
+use futures_util::{SinkExt, StreamExt};
+use secrecy::ExposeSecret;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use uuid::Uuid;
+
+use super::{Client, Endpoint};
+use crate::error::{CommandError, Exit};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The server pings every 30 s; one that is silent for so long is gone.
+const SILENCE: Duration = Duration::from_secs(75);
+/// How often storage is looked at although events come by themselves.
+const POLL: Duration = Duration::from_secs(15);
+/// How long a server may be away before it is given up.
+const PATIENCE: Duration = Duration::from_secs(120);
+const MAX_WAIT: Duration = Duration::from_secs(8);
+const MAX_FRAME: usize = 16 * 1024 * 1024;
+
+/// What the stream tells.
+#[derive(Debug)]
+pub enum Item {
+    Event(Box<Event>),
+    /// Text of an output event to come.
+    Delta {
+        task: Uuid,
+        text: String,
+    },
+    /// The connection is lost; it is tried again after `wait`.
+    Lost {
+        reason: String,
+        wait: Duration,
+    },
+    /// The connection is back.
+    Back,
+    /// The stream ends with this.
+    Failed(CommandError),
+}
+
+/// Events of some tasks. Dropping it ends the connection.
+#[derive(Debug)]
+pub struct Stream {
+    items: mpsc::Receiver<Item>,
+    worker: tokio::task::JoinHandle<()>,
+}
+
+impl Stream {
+    /// Follows tasks from the event after the number that is given with each.
+    pub fn follow(client: Client, tasks: impl IntoIterator<Item = (Uuid, u64)>) -> Self {
+        let (sender, items) = mpsc::channel(256);
+        let worker = Worker { client, seen: tasks.into_iter().collect(), out: sender };
+        Self { items, worker: tokio::spawn(worker.run()) }
+    }
+
+    /// The next item; none after [`Item::Failed`].
+    pub async fn next(&mut self) -> Option<Item> {
+        self.items.recv().await
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.worker.abort();
+    }
+}
+
+struct Worker {
+    client: Client,
+    /// The last number that was given out, for each task.
+    seen: BTreeMap<Uuid, u64>,
+    out: mpsc::Sender<Item>,
+}
+
+/// Why a connection ended.
+enum Break {
+    /// Nobody listens any more.
+    Unheard,
+    Lost(String),
+    Fatal(CommandError),
+}
+
+impl From<mpsc::error::SendError<Item>> for Break {
+    fn from(_: mpsc::error::SendError<Item>) -> Self {
+        Self::Unheard
+    }
+}
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+impl Worker {
+    async fn run(mut self) {
+        let mut lost_since: Option<Instant> = None;
+        let mut failures: u32 = 0;
+        loop {
+            let connected = connect(&self.client.endpoint()).await;
+            let end = match connected {
+                Ok(socket) => {
+                    if lost_since.take().is_some() && self.out.send(Item::Back).await.is_err() {
+                        return;
+                    }
+                    failures = 0;
+                    self.serve(socket).await
+                }
+                Err(end) => end,
+            };
+            let reason = match end {
+                Break::Unheard => return,
+                Break::Fatal(error) => return drop(self.out.send(Item::Failed(error)).await),
+                Break::Lost(reason) => reason,
+            };
+            let since = *lost_since.get_or_insert_with(Instant::now);
+            if since.elapsed() > PATIENCE {
+                let error = CommandError::new(Exit::Unreachable, "the connection to the server was lost for too long")
+                    .caused_by(std::io::Error::other(reason))
+                    .hint("The task goes on; follow it again with `cadence tasks logs -f`.");
+                return drop(self.out.send(Item::Failed(error)).await);
+            }
+            let wait = back_off(failures);
+            failures += 1;
+            if self.out.send(Item::Lost { reason, wait }).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(wait).await;
+            // Where the user's own server is gone, another is started; where that fails it is tried again.
+            if let Err(error) = self.client.refresh().await
+                && error.exit != Exit::Unreachable
+                && error.exit != Exit::Failed
+            {
+                return drop(self.out.send(Item::Failed(error)).await);
+            }
+        }
+    }
+
+    /// Subscribes, and gives out what comes until the connection ends.
+    async fn serve(&mut self, mut socket: Socket) -> Break {
+        match self.pump(&mut socket).await {
+            Ok(()) => Break::Lost("the server closed the connection".to_owned()),
+            Err(end) => end,
+        }
+    }
+
+    async fn pump(&mut self, socket: &mut Socket) -> Result<(), Break> {
+        for (task, seen) in &self.seen {
+            let frame = ClientFrame::Subscribe { task_id: task.to_string(), after: Some(*seen) };
+            let text = serde_json::to_string(&frame).map_err(|error| Break::Lost(error.to_string()))?;
+            socket.send(Message::text(text)).await.map_err(lost)?;
+        }
+        let mut poll = tokio::time::interval_at(Instant::now() + POLL, POLL);
+        poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut heard = Instant::now();
+        loop {
+            tokio::select! {
+                message = socket.next() => {
+                    heard = Instant::now();
+                    match message {
+                        None => return Ok(()),
+                        Some(Err(error)) => return Err(lost(error)),
+                        Some(Ok(Message::Text(text))) => self.take(text.as_str()).await?,
+                        Some(Ok(Message::Close(_))) => return Ok(()),
+                        Some(Ok(_)) => {}
+                    }
+                }
+                _ = poll.tick() => {
+                    if heard.elapsed() > SILENCE {
+                        return Err(Break::Lost("the server is silent".to_owned()));
+                    }
+                    for task in self.seen.keys().copied().collect::<Vec<_>>() {
+                        self.catch_up(task).await?;
+                    }
+                }
+                () = self.out.closed() => return Err(Break::Unheard),
+            }
+        }
+    }
+
+    async fn take(&mut self, text: &str) -> Result<(), Break> {
+        // What a newer server may send beside what is known is passed over.
+        let Ok(received) = serde_json::from_str::<Received>(text) else { return Ok(()) };
+        match received {
+            Received::Event(event) => self.give(event).await,
+            Received::Frame(ServerFrame::OutputDelta { task_id, text }) if self.seen.contains_key(&task_id) => {
+                Ok(self.out.send(Item::Delta { task: task_id, text }).await?)
+            }
+            Received::Frame(ServerFrame::Lagged { task_id, .. }) => self.catch_up(task_id).await,
+            Received::Frame(ServerFrame::Error { error, code }) => Err(refused(&error, &code)),
+            Received::Frame(_) => Ok(()),
+        }
+    }
+
+    /// Gives an event out, after those before it that did not come.
+    async fn give(&mut self, event: Event) -> Result<(), Break> {
+        let Some(seen) = self.seen.get(&event.task_id).copied() else { return Ok(()) };
+        if event.seq > seen + 1 {
+            self.catch_up(event.task_id).await?;
+        }
+        match self.seen.get_mut(&event.task_id) {
+            Some(seen) if event.seq > *seen => *seen = event.seq,
+            _ => return Ok(()),
+        }
+        Ok(self.out.send(Item::Event(Box::new(event))).await?)
+    }
+
+    /// Gives out what storage has and the connection did not bring.
+    async fn catch_up(&mut self, task: Uuid) -> Result<(), Break> {
+        let Some(mut seen) = self.seen.get(&task).copied() else { return Ok(()) };
+        let rest = self.client.rest().map_err(Break::Fatal)?;
+        loop {
+            let page = match rest.events(task, seen).await {
+                Ok(page) => page,
+                Err(error) if matches!(error.exit, Exit::NotAllowed | Exit::Usage) => return Err(Break::Fatal(error)),
+                Err(error) => return Err(Break::Lost(error.to_string())),
+            };
+            let before = seen;
+            for event in page.events.into_iter().filter(|event| event.seq > before) {
+                seen = event.seq;
+                self.seen.insert(task, seen);
+                self.out.send(Item::Event(Box::new(event))).await?;
+            }
+            if seen >= page.last_seq || seen == before {
+                return Ok(());
+            }
+        }
+    }
+}
+
+async fn connect(endpoint: &Endpoint) -> Result<Socket, Break> {
+    let mut url = endpoint.url.clone();
+    let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
+    let wrong = || Break::Fatal(CommandError::usage("the server's address cannot be used for a WebSocket"));
+    url.set_scheme(scheme).map_err(|()| wrong())?;
+    url.path_segments_mut().map_err(|()| wrong())?.pop_if_empty().extend(["api", "ws", "stream"]);
+    let mut request = url.as_str().into_client_request().map_err(|_| wrong())?;
+    if let Some(token) = &endpoint.token {
+        let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret())).map_err(|_| wrong())?;
+        value.set_sensitive(true);
+        request.headers_mut().insert(header::AUTHORIZATION, value);
+    }
+    let config = WebSocketConfig::default().max_message_size(Some(MAX_FRAME)).max_frame_size(Some(MAX_FRAME));
+    match tokio::time::timeout(CONNECT_TIMEOUT, connect_async_with_config(request, Some(config), true)).await {
+        Err(_) => Err(Break::Lost("the server did not answer in time".to_owned())),
+        Ok(Ok((socket, _))) => Ok(socket),
+        Ok(Err(SocketError::Http(answer))) if matches!(answer.status().as_u16(), 401 | 403) => Err(Break::Fatal(
+            CommandError::new(Exit::NotAllowed, "the server does not let this token in")
+                .hint("Give a token of this server with --token-file or CADENCE_TOKEN."),
+        )),
+        Ok(Err(error)) => Err(lost(error)),
+    }
+}
+
+fn lost(error: SocketError) -> Break {
+    Break::Lost(crate::text::clean_line(&error.to_string()))
+}
+
+fn refused(error: &str, code: &str) -> Break {
+    let message = crate::text::clean_line(error);
+    match code {
+        "unauthorized" | "forbidden" => Break::Fatal(CommandError::new(Exit::NotAllowed, message)),
+        "not_found" => Break::Fatal(CommandError::usage(message)),
+        _ => Break::Lost(message),
+    }
+}
+
+/// A quarter of a second, then twice as long each time, up to eight seconds; spread, so that not all come back at once.
+fn back_off(failures: u32) -> Duration {
+    let whole = Duration::from_millis(250).saturating_mul(1 << failures.min(6)).min(MAX_WAIT);
+    let random = f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 255.0;
+    whole.mul_f64(0.75 + 0.25 * random)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_a_limit() {
+        let waits: Vec<u128> = (0..20).map(|n| back_off(n).as_millis()).collect();
+        assert!((187..=250).contains(&waits[0]), "{waits:?}");
+        assert!(waits.iter().all(|wait| *wait <= 8000));
+        assert!(waits[19] >= 6000);
+    }
+}

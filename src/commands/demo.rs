@@ -1,0 +1,217 @@
+//! `cadence demo`: the whole way once, with no account and no key.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use cadence_agent::workspace::{self, ApplyMode};
+use cadence_protocol::{CreateTask, PermissionMode, Task, TaskSourceKind};
+use serde_json::json;
+use tokio::process::Command;
+use uuid::Uuid;
+
+use super::Context;
+use crate::checkout;
+use crate::client::{Client, Ephemeral};
+use crate::error::{CommandError, CommandResult, Exit};
+use crate::follow::{self, Followed, Options, Outcome};
+use crate::render::{BLUE, BOLD, DIM, GREEN, Line, MAGENTA, PLAIN, RED, YELLOW, diff};
+use crate::text;
+
+const TASKS: [(&str, &str); 3] = [
+    ("fix", "Fix the failing test"),
+    ("version", "Add a version command"),
+    ("docs", "Document the commands in the README"),
+];
+
+/// How long a test of the scratch repository, or a call of git, may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Watch three scripted agents work on a scratch repository
+///
+/// No model is asked, and nothing needs an account: the agents are a script, but what they do is real. They edit files and
+/// run commands in workspaces of their own, three at once, and their changes are taken into a repository with a failing
+/// test. Everything is in a temporary directory that is gone afterwards.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  cadence demo
+  CADENCE_DEMO_SECONDS=20 cadence demo      slower, to watch")]
+pub struct Args {}
+
+pub async fn run(context: Context, _: Args) -> CommandResult {
+    let fail = |error: std::io::Error| CommandError::failed("the scratch repository cannot be made").caused_by(error);
+    let scratch = tempfile::Builder::new().prefix("cadence-demo-").tempdir().map_err(fail)?;
+    let repository = scratch.path().join("calc");
+    std::fs::create_dir(&repository).map_err(fail)?;
+    prepare(&repository).await?;
+
+    let server = Ephemeral::start().await?;
+    let client = Client::ephemeral(&server);
+    let result = show(&context, &client, &repository).await;
+    let stopped = server.stop().await;
+    let exit = result?;
+    stopped?;
+    Ok(exit)
+}
+
+async fn show(context: &Context, client: &Client, repository: &Path) -> CommandResult {
+    say(
+        context,
+        &[
+            Line::of(
+                BOLD,
+                "A scratch repository with a failing test, and three scripted agents (no model, no account).",
+            ),
+            Line::of(DIM, "  $ sh test.sh"),
+        ],
+    )?;
+    let (passes, output) = test(repository).await?;
+    say(context, &output.lines().map(|line| Line::of(DIM, "  │ ").add(PLAIN, line)).collect::<Vec<_>>())?;
+    if passes {
+        return Err(CommandError::failed("the scratch repository's test passes, and it should not"));
+    }
+    say(context, &[Line::new()])?;
+
+    let mut followed = Vec::new();
+    for ((name, description), style) in TASKS.into_iter().zip([BLUE, MAGENTA, GREEN]) {
+        let task = client.rest()?.create(&request(repository, description)?, Uuid::new_v4()).await?;
+        let label = Line::of(style, format!("{name:>8}")).add(DIM, " │ ");
+        say(context, &[Line::of(BOLD, description).add(DIM, format!("  {}", task.branch)).after(label.clone())])?;
+        followed.push(Followed { label: Some(label), ..Followed::new(task, 0) });
+    }
+    let order: Vec<Uuid> = followed.iter().map(|followed| followed.task.id).collect();
+    let options = Options { json: context.json, full: false, attended: true, framed: true };
+    let tasks = match follow::follow(client, followed, context.terminal, options).await? {
+        Outcome::Ended(tasks) => tasks,
+        Outcome::Left(_) => {
+            context.terminal.note(&[Line::of(YELLOW, "◦ the demo was left; nothing of it remains")]);
+            return Ok(Exit::Interrupted);
+        }
+        Outcome::InputNeeded(_) => return Err(CommandError::failed("a scripted agent asked something")),
+    };
+    let tasks: Vec<&Task> = order.iter().filter_map(|id| tasks.iter().find(|task| task.id == *id)).collect();
+    finish(context, repository, &tasks).await
+}
+
+/// Takes the three changes into the repository and runs its test once more.
+async fn finish(context: &Context, repository: &Path, tasks: &[&Task]) -> CommandResult {
+    let mut exit = tasks.iter().map(|task| Exit::of_task(task)).fold(Exit::Done, Exit::worst);
+    say(context, &[Line::new(), Line::of(BOLD, "Taking the changes into the repository")])?;
+    for (task, (name, _)) in tasks.iter().zip(TASKS) {
+        let line = match workspace::apply(repository, &task.branch, ApplyMode::Merge).await {
+            Ok(_) => {
+                let data = &task.metadata;
+                Line::of(GREEN, "  ✓ ")
+                    .add(PLAIN, format!("{name:<8} {}", text::count(data.files_changed.unwrap_or(0), "file")))
+                    .add(GREEN, format!(" +{}", data.lines_added.unwrap_or(0)))
+                    .add(RED, format!(" −{}", data.lines_removed.unwrap_or(0)))
+                    .add(DIM, format!("  git merge {}", task.branch))
+            }
+            Err(error) => {
+                exit = exit.worst(Exit::Failed);
+                Line::of(RED, "  ✗ ").add(PLAIN, format!("{name:<8} {error}"))
+            }
+        };
+        say(context, &[line])?;
+    }
+    if let Some(fix) = tasks.first() {
+        let change = git(repository, &["diff", "HEAD~", "HEAD", "--", "."]).await.ok();
+        let first = git(repository, &["diff", &format!("{}~", fix.branch), &fix.branch]).await.ok().or(change);
+        let lines = diff(&first.unwrap_or_default());
+        let hunk = lines.into_iter().skip_while(|line| !line.plain().starts_with("@@"));
+        say(context, &hunk.take(14).map(|line| line.indent(4)).collect::<Vec<_>>())?;
+    }
+    say(context, &[Line::of(DIM, "  $ sh test.sh")])?;
+    let (passes, output) = test(repository).await?;
+    say(context, &output.lines().map(|line| Line::of(DIM, "  │ ").add(PLAIN, line)).collect::<Vec<_>>())?;
+    if !passes {
+        exit = exit.worst(Exit::Failed);
+    }
+    if context.json {
+        context.terminal.json(&json!({ "tasks": tasks, "testPasses": passes, "exitCode": exit.code() }))?;
+        return Ok(exit);
+    }
+    let heading = if exit == Exit::Done {
+        Line::of(GREEN, "✓ ").add(BOLD, "Three agents, three branches, and the test passes.")
+    } else {
+        Line::of(RED, "✗ ").add(BOLD, "The demo did not come to its end as it should.")
+    };
+    let row = |what: &str, command: &str| Line::of(DIM, format!("  {what:<26}")).add(PLAIN, command);
+    say(
+        context,
+        &[
+            Line::new(),
+            heading,
+            row("in a repository of yours", "cadence run \"fix the failing test\""),
+            row("which needs Claude Code", "cadence doctor"),
+        ],
+    )?;
+    Ok(exit)
+}
+
+/// Prints for people; with --json only the events and the end are told.
+fn say(context: &Context, lines: &[Line]) -> Result<(), CommandError> {
+    if context.json {
+        return Ok(());
+    }
+    context.terminal.print(lines)
+}
+
+fn request(repository: &Path, description: &str) -> Result<CreateTask, CommandError> {
+    let path = repository.to_str().ok_or_else(|| CommandError::failed("the temporary directory's name is not text"))?;
+    Ok(CreateTask {
+        task_description: description.to_owned(),
+        repo_path: Some(path.to_owned()),
+        agent: Some("demo".to_owned()),
+        source: Some(TaskSourceKind::Cli),
+        permission_mode: Some(PermissionMode::All),
+        environment: checkout::task_environment(checkout::environment(), &[]),
+        ..CreateTask::default()
+    })
+}
+
+async fn prepare(repository: &Path) -> Result<(), CommandError> {
+    cadence_agent::demo::scratch_repository(repository)
+        .map_err(|error| CommandError::failed("the scratch repository cannot be written").caused_by(error))?;
+    git(repository, &["init", "--quiet", "--initial-branch=main"]).await?;
+    git(repository, &["config", "user.name", "cadence demo"]).await?;
+    git(repository, &["config", "user.email", "demo@cadence.invalid"]).await?;
+    git(repository, &["config", "commit.gpgSign", "false"]).await?;
+    git(repository, &["add", "--all"]).await?;
+    git(repository, &["commit", "--quiet", "--no-verify", "--message", "A calculator"]).await?;
+    Ok(())
+}
+
+async fn git(repository: &Path, arguments: &[&str]) -> Result<String, CommandError> {
+    let mut command = Command::new("git");
+    command.arg("-C").arg(repository).args(arguments);
+    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"] {
+        command.env_remove(name);
+    }
+    let (success, output) = call(command, "git").await?;
+    if !success {
+        return Err(CommandError::failed(format!("git {} failed: {}", arguments[0], output.trim())));
+    }
+    Ok(output)
+}
+
+async fn test(repository: &Path) -> Result<(bool, String), CommandError> {
+    let mut command = Command::new("sh");
+    command.arg("test.sh").current_dir(repository);
+    call(command, "the test").await
+}
+
+async fn call(mut command: Command, name: &str) -> Result<(bool, String), CommandError> {
+    let run = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = tokio::time::timeout(PATIENCE, run)
+        .await
+        .map_err(|_| CommandError::failed(format!("{name} took too long")))?
+        .map_err(|error| {
+            CommandError::failed(format!("{name} cannot be run")).caused_by(error).hint("Is git installed?")
+        })?;
+    let mut all = text::clean(&String::from_utf8_lossy(&output.stdout));
+    if !output.status.success() {
+        all.push_str(&text::clean(&String::from_utf8_lossy(&output.stderr)));
+    }
+    Ok((output.status.success(), all))
+}

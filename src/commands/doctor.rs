@@ -1,0 +1,270 @@
+//! `cadence doctor`: whether what is needed is there.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use cadence_agent::{Agent, AgentError, claude::Claude, demo::Demo};
+use serde::Serialize;
+use tokio::process::Command;
+
+use crate::checkout;
+use crate::client::{Client, embedded};
+use crate::config::{Settings, process_environment};
+use crate::error::{CommandError, CommandResult, Exit};
+use crate::render::{BOLD, DIM, GREEN, Line, PLAIN, RED, YELLOW};
+use crate::terminal::Terminal;
+use crate::text;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Less free space than this is a warning, in bytes.
+const LITTLE: u64 = 1_000_000_000;
+/// Less than this is a failure: a workspace and its events do not fit.
+const NONE: u64 = 50_000_000;
+/// The oldest git that knows what workspaces use.
+const GIT: (u64, u64) = (2, 31);
+
+/// Check whether everything that cadence needs is there
+///
+/// Ends with code 1 when something essential is missing: git, the agent that tasks use, a place for the data, or settings
+/// that can be read.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  cadence doctor\n  cadence doctor --json | jq '.checks[] | select(.state != \"ok\")'"
+)]
+pub struct Args {}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    Ok,
+    /// It works without, but not everything does.
+    Warning,
+    /// Something essential is missing.
+    Failed,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Check {
+    name: &'static str,
+    state: State,
+    found: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+impl Check {
+    fn new(name: &'static str, state: State, found: impl AsRef<str>) -> Self {
+        Self { name, state, found: text::clean_line(found.as_ref()), hint: None }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+pub async fn run(settings: Result<Settings, CommandError>, terminal: Terminal, json: bool, _: Args) -> CommandResult {
+    let mut checks = vec![git().await];
+    let default = settings.as_ref().ok().and_then(|settings| settings.agent.clone()).unwrap_or_else(|| "claude".into());
+    let environment: BTreeMap<String, String> = checkout::environment().collect();
+    checks.push(agent("claude", &Claude, &environment, default == "claude").await);
+    checks.push(agent("demo agent", &Demo, &environment, default == "demo").await);
+    checks.push(keys(&environment));
+    match &settings {
+        Ok(settings) => {
+            checks.push(Check::new("settings", State::Ok, found_settings(&settings.path)));
+            checks.push(server(settings).await);
+            checks.push(disk(&settings.data_dir));
+        }
+        Err(error) => {
+            let check = Check::new("settings", State::Failed, error.message());
+            checks.push(match error.hints().first() {
+                Some(hint) => check.hint(hint.clone()),
+                None => check,
+            });
+        }
+    }
+    checks.push(screen(terminal));
+    let failed = checks.iter().any(|check| check.state == State::Failed);
+    if json {
+        terminal.json(&serde_json::json!({
+            "ok": !failed, "version": env!("CARGO_PKG_VERSION"), "checks": checks,
+        }))?;
+    } else {
+        terminal.print(&lines(&checks))?;
+    }
+    Ok(if failed { Exit::Failed } else { Exit::Done })
+}
+
+fn lines(checks: &[Check]) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for check in checks {
+        let (style, mark) = match check.state {
+            State::Ok => (GREEN, "✓"),
+            State::Warning => (YELLOW, "!"),
+            State::Failed => (RED, "✗"),
+        };
+        lines.push(
+            Line::of(style, format!("{mark} ")).add(BOLD, format!("{:<12}", check.name)).add(PLAIN, &check.found),
+        );
+        if let Some(hint) = &check.hint {
+            lines.push(Line::of(DIM, format!("{:14}{hint}", "")));
+        }
+    }
+    lines
+}
+
+async fn git() -> Check {
+    let call = Command::new("git").arg("--version").stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = match tokio::time::timeout(PATIENCE, call).await {
+        Ok(Ok(output)) if output.status.success() => String::from_utf8_lossy(&output.stdout).into_owned(),
+        _ => {
+            return Check::new("git", State::Failed, "git was not found")
+                .hint("Install it: apt-get install git, or xcode-select --install");
+        }
+    };
+    let found = output.trim().trim_start_matches("git version ").to_owned();
+    if git_version(&found).is_some_and(|version| version < GIT) {
+        let hint = format!("At least {}.{} is needed.", GIT.0, GIT.1);
+        return Check::new("git", State::Failed, found).hint(hint);
+    }
+    Check::new("git", State::Ok, found)
+}
+
+fn git_version(text: &str) -> Option<(u64, u64)> {
+    let mut parts = text.split(|c: char| !c.is_ascii_digit());
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+async fn agent(
+    name: &'static str,
+    agent: &dyn Agent,
+    environment: &BTreeMap<String, String>,
+    essential: bool,
+) -> Check {
+    let missing = if essential { State::Failed } else { State::Warning };
+    match agent.probe(environment).await {
+        Ok(probe) => Check::new(name, State::Ok, format!("{} at {}", probe.version, probe.program.display())),
+        Err(AgentError::Missing { program, hint, .. }) => {
+            Check::new(name, missing, format!("{program} was not found")).hint(hint)
+        }
+        Err(error) => Check::new(name, missing, error.to_string()),
+    }
+}
+
+/// Which keys are there, never what they are.
+fn keys(environment: &BTreeMap<String, String>) -> Check {
+    const NAMES: [&str; 6] = [
+        "ANTHROPIC_API_KEY",
+        "ANTHROPIC_AUTH_TOKEN",
+        "CLAUDE_CODE_OAUTH_TOKEN",
+        "OPENAI_API_KEY",
+        "DEEPGRAM_API_KEY",
+        "GITHUB_TOKEN",
+    ];
+    let found: Vec<&str> =
+        NAMES.into_iter().filter(|name| environment.get(*name).is_some_and(|value| !value.is_empty())).collect();
+    if found.is_empty() {
+        return Check::new("keys", State::Warning, "none in the environment")
+            .hint("Not needed where `claude` is logged in; else set ANTHROPIC_API_KEY.");
+    }
+    Check::new("keys", State::Ok, found.join(", "))
+}
+
+fn found_settings(path: &Path) -> String {
+    if path.exists() { path.display().to_string() } else { format!("{} (not there, not needed)", path.display()) }
+}
+
+async fn server(settings: &Settings) -> Check {
+    let Some(url) = &settings.server else {
+        return match embedded::find(settings).await {
+            Ok(Some((server, _))) => {
+                Check::new("server", State::Ok, format!("{} version {}", server.url, server.version))
+            }
+            Ok(None) => Check::new("server", State::Ok, "not running; it is started on demand"),
+            Err(error) => Check::new("server", State::Failed, error.message()),
+        };
+    };
+    let asked = async { Client::connect(settings).await?.rest()?.me().await };
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(Ok(me)) => Check::new("server", State::Ok, format!("{url} as {}", me.name)),
+        Ok(Err(error)) => {
+            let check = Check::new("server", State::Failed, error.message());
+            match error.hints().first() {
+                Some(hint) => check.hint(hint.clone()),
+                None => check,
+            }
+        }
+        Err(_) => Check::new("server", State::Failed, format!("{url} does not answer")),
+    }
+}
+
+fn disk(data: &Path) -> Check {
+    // The directory itself may be made later.
+    let place = data.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    if nix::unistd::access(place, nix::unistd::AccessFlags::W_OK).is_err() {
+        return Check::new("data", State::Failed, format!("{} cannot be written", data.display()))
+            .hint("Name another directory with CADENCE_DATA_DIR.");
+    }
+    let Ok(space) = nix::sys::statvfs::statvfs(place) else {
+        return Check::new("data", State::Warning, format!("{}, free space unknown", data.display()));
+    };
+    let free = u64::from(space.blocks_available()).saturating_mul(u64::from(space.fragment_size()));
+    let found = format!("{}, {} free", data.display(), text::bytes(free));
+    match free {
+        0..NONE => Check::new("data", State::Failed, found).hint("Make some room: workspaces and events need it."),
+        NONE..LITTLE => Check::new("data", State::Warning, found).hint("Workspaces may soon not fit any more."),
+        _ => Check::new("data", State::Ok, found),
+    }
+}
+
+fn screen(terminal: Terminal) -> Check {
+    let kind = process_environment("TERM").and_then(|term| term.into_string().ok()).unwrap_or_else(|| "none".into());
+    let asks = if terminal.asks { "questions are asked" } else { "no questions are asked" };
+    let color = if terminal.color { "colour" } else { "no colour" };
+    Check::new("terminal", State::Ok, format!("{kind}, {color}, {asks}"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+    use crate::render::plain;
+
+    #[test]
+    fn checks_are_lines() {
+        let checks = [
+            Check::new("git", State::Ok, "2.47.3"),
+            Check::new("claude", State::Failed, "claude was not found")
+                .hint("npm install -g @anthropic-ai/claude-code"),
+            Check::new("keys", State::Warning, "none"),
+        ];
+        insta::assert_snapshot!(plain(&lines(&checks)), @r#"
+        ✓ git         2.47.3
+        ✗ claude      claude was not found
+                      npm install -g @anthropic-ai/claude-code
+        ! keys        none
+        "#);
+    }
+
+    #[test]
+    fn keys_are_named_and_never_shown() {
+        let environment = BTreeMap::from([
+            ("ANTHROPIC_API_KEY".to_owned(), "sk-secret".to_owned()),
+            ("OPENAI_API_KEY".to_owned(), String::new()),
+        ]);
+        let check = keys(&environment);
+        assert_eq!(check.found, "ANTHROPIC_API_KEY");
+        assert!(!serde_json::to_string(&check).unwrap().contains("secret"));
+    }
+
+    #[test]
+    fn versions_of_git_are_read() {
+        assert_eq!(git_version("2.47.3"), Some((2, 47)));
+        assert_eq!(git_version("2.39.5 (Apple Git-154)"), Some((2, 39)));
+        assert_eq!(git_version("strange"), None);
+    }
+}

@@ -1,0 +1,407 @@
+//! `cadence run`: a task from the request to its end.
+
+use std::io::Read as _;
+use std::time::Duration;
+
+use cadence_protocol::{
+    Approval, ApprovalKind, CreateTask, EndReason, MAX_DESCRIPTION, PermissionMode, Task, TaskSourceKind,
+};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::Context;
+use crate::checkout::{self, Place};
+use crate::client::{Client, Ephemeral};
+use crate::error::{CommandError, CommandResult, Exit};
+use crate::follow::{self, Followed, Left, Options, Outcome};
+use crate::render::{BOLD, CYAN, DIM, Line, PLAIN, Summary, YELLOW, request};
+use crate::text;
+
+/// How long the end of a cancelled task is waited for before its server goes.
+const CANCEL: Duration = Duration::from_secs(20);
+
+/// Give a task to an agent and follow it
+///
+/// The agent works in a clone of its own, on a branch of its own; the checkout is not touched. Ctrl-C offers to detach,
+/// to pause or to cancel. Without a terminal an interruption cancels the task, and a question ends the command with exit
+/// code 6 while the task waits.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  cadence run \"fix the failing test\"
+  cadence run --permission all --budget 2 \"update the dependencies\"
+  git log -1 --format=%B | cadence run -
+  cadence run --repo https://example.org/app.git --branch main \"write a changelog\"
+  cadence run --detach --json \"tidy the docs\" | jq -r .id")]
+pub struct Args {
+    /// What to do; `-` reads it from standard input
+    #[arg(value_name = "TASK")]
+    task: String,
+    /// Repository: a path, or a URL [default: the one of the current directory]
+    #[arg(long, value_name = "PATH|URL", value_hint = clap::ValueHint::DirPath)]
+    repo: Option<String>,
+    /// Branch to start from [default: the one that is checked out]
+    #[arg(long)]
+    branch: Option<String>,
+    /// Model, as the agent names it
+    #[arg(long)]
+    model: Option<String>,
+    /// Agent: claude, or demo (a script without a model)
+    #[arg(long)]
+    agent: Option<String>,
+    /// What it may do without asking: nothing but read, edits in its workspace, or everything [default: edits]
+    #[arg(long, value_name = "ask|edits|all", value_parser = permission)]
+    permission: Option<PermissionMode>,
+    /// US dollars that it may spend
+    #[arg(long, value_name = "USD", value_parser = budget)]
+    budget: Option<f64>,
+    /// Turns that it may take
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_turns: Option<u32>,
+    /// Time that it may run, like 30s, 10m or 2h
+    #[arg(long, value_name = "TIME", value_parser = text::parse_duration)]
+    timeout: Option<Duration>,
+    /// Start it and return; it goes on
+    #[arg(long, conflicts_with_all = ["ephemeral", "require_change"])]
+    detach: bool,
+    /// End with code 1 when nothing was changed
+    #[arg(long)]
+    require_change: bool,
+    /// Start from the checkout as it is, with what is not committed
+    #[arg(long)]
+    with_changes: bool,
+    /// Use a server of its own that ends with the command and leaves only the branch (for CI)
+    #[arg(long, conflicts_with = "server")]
+    ephemeral: bool,
+    /// Label, to find the task by; can be repeated
+    #[arg(long = "label", value_name = "LABEL")]
+    labels: Vec<String>,
+}
+
+fn permission(text: &str) -> Result<PermissionMode, String> {
+    text.parse()
+}
+
+fn budget(text: &str) -> Result<f64, String> {
+    match text.trim_start_matches('$').parse::<f64>() {
+        Ok(usd) if usd.is_finite() && usd > 0.0 => Ok(usd),
+        _ => Err("it is a number of US dollars, more than nothing".to_owned()),
+    }
+}
+
+pub async fn run(context: Context, args: Args) -> CommandResult {
+    let description = description(&args.task)?;
+    let place = checkout::find(args.repo.as_deref()).await?;
+    if args.with_changes && matches!(place, Place::Url(_)) {
+        return Err(CommandError::usage("--with-changes needs a checkout, and a URL was given"));
+    }
+    if !args.ephemeral {
+        let client = context.client().await?;
+        return on_server(&context, &args, &client, description, place).await;
+    }
+    let server = Ephemeral::start().await?;
+    let client = Client::ephemeral(&server);
+    let result = on_server(&context, &args, &client, description, place).await;
+    let stopped = server.stop().await;
+    let exit = result?;
+    stopped?;
+    Ok(exit)
+}
+
+async fn on_server(
+    context: &Context,
+    args: &Args,
+    client: &Client,
+    description: String,
+    place: Place,
+) -> CommandResult {
+    let body = body(context, args, description, place, client.endpoint().is_local())?;
+    let task = client.rest()?.create(&body, Uuid::new_v4()).await?;
+    if args.detach {
+        return detached(context, &task);
+    }
+    if !context.json {
+        context
+            .terminal
+            .note(&[Line::of(DIM, format!("task {} · {} · branch {}", task.short_id(), task.agent, task.branch))]);
+    }
+    follow_to_end(context, client, task, 0, args.require_change).await
+}
+
+/// Follows one task for a command that is about it, closes with a summary and gives the task's exit code.
+pub async fn follow_to_end(
+    context: &Context,
+    client: &Client,
+    task: Task,
+    after: u64,
+    require_change: bool,
+) -> CommandResult {
+    let options = Options { json: context.json, full: false, attended: true, framed: false };
+    let id = task.id;
+    let followed = vec![Followed::new(task, after)];
+    match follow::follow(client, followed, context.terminal, options).await? {
+        Outcome::Ended(tasks) => match tasks.first() {
+            Some(task) => ended(context, client, task, require_change),
+            None => Ok(Exit::Failed),
+        },
+        Outcome::Left(left) => {
+            if client.is_ephemeral() {
+                cancel(client, id).await?;
+                context.terminal.note(&[Line::of(YELLOW, "◦ cancelled: its server ends with the command")]);
+                return Ok(Exit::Interrupted);
+            }
+            let task = client.rest()?.task(id).await?;
+            context.terminal.note(&left_lines(&task, left));
+            Ok(Exit::Interrupted)
+        }
+        Outcome::InputNeeded(approvals) => {
+            context.terminal.note(&needed(&approvals, client.is_ephemeral(), context.json));
+            if client.is_ephemeral() {
+                cancel(client, id).await?;
+            }
+            Ok(Exit::InputNeeded)
+        }
+    }
+}
+
+fn ended(context: &Context, client: &Client, task: &Task, require_change: bool) -> CommandResult {
+    let summary = Summary { ephemeral: client.is_ephemeral(), width: context.terminal.columns() };
+    if !context.json {
+        // The work is done whether somebody still reads or not.
+        match context.terminal.print(&summary.lines(task)) {
+            Err(error) if error.quiet => {}
+            other => other?,
+        }
+    }
+    let exit = Exit::of_task(task);
+    if exit == Exit::Failed && task.end_reason == Some(EndReason::AgentUnavailable) && !context.json {
+        context.terminal.note(&[Line::of(DIM, "`cadence doctor` shows which agents can be used.")]);
+    }
+    if exit == Exit::Done && require_change && task.metadata.files_changed.unwrap_or(0) == 0 {
+        return Err(CommandError::failed("the agent changed nothing, and --require-change was given"));
+    }
+    Ok(exit)
+}
+
+/// Cancels a task and waits for its end, so that what it did is on its branch.
+async fn cancel(client: &Client, id: Uuid) -> Result<(), CommandError> {
+    let rest = client.rest()?;
+    match rest.cancel(id).await {
+        Ok(cancelled) => {
+            let deadline = Some(Instant::now() + CANCEL);
+            follow::wait(client, vec![cancelled.task], false, deadline, |_| {}).await?;
+            Ok(())
+        }
+        // It ended in between.
+        Err(error) if error.exit == Exit::Failed => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn detached(context: &Context, task: &Task) -> CommandResult {
+    if context.json {
+        context.terminal.json(task)?;
+    } else {
+        let id = task.short_id();
+        context.terminal.print(&[
+            Line::of(CYAN, &id).add(PLAIN, format!("  {}", task.title(70))),
+            Line::of(DIM, "  follow  ").add(PLAIN, format!("cadence tasks logs -f {id}")),
+        ])?;
+    }
+    Ok(Exit::Done)
+}
+
+fn left_lines(task: &Task, left: Left) -> Vec<Line> {
+    let id = task.short_id();
+    let row = |name: &str, command: String| Line::of(DIM, format!("  {name:<8}")).add(PLAIN, command);
+    match left {
+        Left::Detached => vec![
+            Line::of(YELLOW, format!("◦ left; task {id} goes on")),
+            row("follow", format!("cadence tasks logs -f {id}")),
+            row("cancel", format!("cadence tasks cancel {id}")),
+        ],
+        Left::Paused => vec![
+            Line::of(YELLOW, format!("◦ task {id} is paused")),
+            row("resume", format!("cadence tasks resume -f {id}")),
+        ],
+        Left::Cancelled => vec![Line::of(YELLOW, format!("◦ task {id} is cancelled"))],
+    }
+}
+
+/// What is needed, and the command that answers it.
+pub fn needed(approvals: &[Approval], ephemeral: bool, json: bool) -> Vec<Line> {
+    let mut lines = Vec::new();
+    for approval in approvals {
+        if json {
+            lines.extend(request(approval.kind, &approval.tool, &approval.input, 40));
+        }
+        if ephemeral {
+            continue;
+        }
+        let row = |name: &str, command: String| Line::of(DIM, format!("  {name:<8}")).add(PLAIN, command);
+        let id = &approval.id;
+        match approval.kind {
+            ApprovalKind::Permission => {
+                lines.push(row("allow", format!("cadence approvals allow {id}")));
+                lines.push(row("deny", format!("cadence approvals deny {id}")));
+            }
+            ApprovalKind::Question => {
+                let answers: Vec<String> =
+                    (1..=follow::questions(&approval.input).len()).map(|n| format!("{n}=ANSWER")).collect();
+                let answers = if answers.len() > 1 { answers.join(" ") } else { "ANSWER".to_owned() };
+                lines.push(row("answer", format!("cadence approvals answer {id} {answers}")));
+            }
+        }
+    }
+    let what = if ephemeral {
+        "input is needed and nobody is there to ask; the task is cancelled, since its server ends with the command"
+    } else {
+        "input is needed and nobody is there to ask; the task waits"
+    };
+    lines.insert(0, Line::of(YELLOW, "! ").add(BOLD, what));
+    lines
+}
+
+/// Words for an agent, `-` for those on standard input.
+pub fn description(text: &str) -> Result<String, CommandError> {
+    let text = if text == "-" {
+        let mut bytes = Vec::new();
+        std::io::stdin()
+            .lock()
+            .take(MAX_DESCRIPTION as u64 + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|error| CommandError::failed("standard input cannot be read").caused_by(error))?;
+        String::from_utf8(bytes).map_err(|_| CommandError::usage("the task on standard input is not valid UTF-8"))?
+    } else {
+        text.to_owned()
+    };
+    if text.len() > MAX_DESCRIPTION {
+        return Err(CommandError::usage(format!("the task is longer than {}", text::bytes(MAX_DESCRIPTION as u64)))
+            .hint("Put the details into a file of the repository and name it."));
+    }
+    if text.trim().is_empty() {
+        return Err(
+            CommandError::usage("the task is empty").hint("Say what is to be done: cadence run \"fix the test\".")
+        );
+    }
+    Ok(text.trim().to_owned())
+}
+
+/// The request for a task. `local`: the server is on this machine, so that paths and variables mean something to it.
+fn body(
+    context: &Context,
+    args: &Args,
+    description: String,
+    place: Place,
+    local: bool,
+) -> Result<CreateTask, CommandError> {
+    let settings = &context.settings;
+    let mut body = CreateTask {
+        task_description: description,
+        model: args.model.clone().or_else(|| settings.model.clone()),
+        agent: args.agent.clone().or_else(|| settings.agent.clone()),
+        labels: args.labels.clone(),
+        permission_mode: args.permission.or(settings.permission),
+        budget_usd: args.budget.or(settings.budget),
+        max_turns: args.max_turns.or(settings.max_turns),
+        timeout_secs: args.timeout.or(settings.timeout).map(|timeout| timeout.as_secs().max(1)),
+        source: Some(TaskSourceKind::Cli),
+        with_changes: args.with_changes,
+        branch: args.branch.clone(),
+        ..CreateTask::default()
+    };
+    match place {
+        Place::Url(url) => body.repo_url = Some(url),
+        Place::Checkout(checkout) => {
+            if body.branch.is_none() {
+                body.branch = checkout.branch.clone();
+                body.commit = Some(checkout.head.clone());
+            }
+            if local {
+                body.repo_path = Some(path_text(&checkout.root)?);
+            } else {
+                body.repo_url = Some(checkout.origin_url.clone().ok_or_else(|| {
+                    CommandError::usage("the repository has no remote `origin`, and the server is on another machine")
+                        .hint("Push it somewhere that the server can reach, and give that URL with --repo.")
+                })?);
+                if args.with_changes {
+                    return Err(CommandError::usage("--with-changes works with a server on this machine only"));
+                }
+            }
+        }
+    }
+    // Another machine has its own paths, and gets only what the settings name.
+    body.environment = if local {
+        checkout::task_environment(checkout::environment(), &settings.environment)
+    } else {
+        checkout::environment().filter(|(name, _)| settings.environment.contains(name)).collect()
+    };
+    Ok(body)
+}
+
+fn path_text(path: &std::path::Path) -> Result<String, CommandError> {
+    path.to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| CommandError::usage(format!("the path {} is not valid UTF-8", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use serde_json::json;
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::render::plain;
+
+    fn approval(kind: ApprovalKind, input: serde_json::Value) -> Approval {
+        Approval {
+            id: "r1".into(),
+            task_id: Uuid::nil(),
+            attempt: 1,
+            kind,
+            tool: "Bash".into(),
+            input,
+            suggestions: None,
+            created_at: OffsetDateTime::UNIX_EPOCH,
+            decision: None,
+            by: None,
+        }
+    }
+
+    #[test]
+    fn what_is_needed_comes_with_the_command_that_gives_it() {
+        let question = |text: &str| json!({"question": text, "options": []});
+        let approvals = [
+            approval(ApprovalKind::Permission, json!({"command": "make"})),
+            approval(ApprovalKind::Question, json!({"questions": [question("a?"), question("b?")]})),
+        ];
+        insta::assert_snapshot!(plain(&needed(&approvals, false, false)), @r#"
+        ! input is needed and nobody is there to ask; the task waits
+          allow   cadence approvals allow r1
+          deny    cadence approvals deny r1
+          answer  cadence approvals answer r1 1=ANSWER 2=ANSWER
+        "#);
+        insta::assert_snapshot!(plain(&needed(&approvals[..1], true, true)), @r#"
+        ! input is needed and nobody is there to ask; the task is cancelled, since its server ends with the command
+        ? Bash wants permission
+            command: make
+        "#);
+    }
+
+    #[test]
+    fn descriptions_are_checked() {
+        assert_eq!(description("  fix it\n").unwrap(), "fix it");
+        assert_eq!(description(" ").unwrap_err().exit, Exit::Usage);
+        assert_eq!(description(&"x".repeat(MAX_DESCRIPTION + 1)).unwrap_err().exit, Exit::Usage);
+    }
+
+    #[test]
+    fn budgets_are_money() {
+        assert_eq!(budget("2.50"), Ok(2.5));
+        assert_eq!(budget("$2"), Ok(2.0));
+        for wrong in ["0", "-1", "inf", "NaN", "x"] {
+            assert!(budget(wrong).is_err(), "{wrong}");
+        }
+    }
+}

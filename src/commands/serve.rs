@@ -1,0 +1,294 @@
+//! `cadence serve`: the server in the foreground.
+
+use std::io::Write as _;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cadence_server::{Exit as ServerExit, ServeConfig, ServeError};
+use secrecy::SecretString;
+use time::OffsetDateTime;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+use super::Context;
+use crate::client::{Announcement, Endpoint, Rest, Runtime, private_directory, token_file};
+use crate::config::{Settings, TokenSource};
+use crate::error::{CommandError, CommandResult, Exit};
+use crate::text;
+
+const DEFAULT_LISTEN: &str = "127.0.0.1:8383";
+/// A server that is started on demand ends after so long without work.
+const IDLE: Duration = Duration::from_secs(30 * 60);
+/// How long the storage may take to open.
+const READY: Duration = Duration::from_secs(60);
+
+/// Run the server in the foreground
+///
+/// Prints one line, `listening on http://ADDR:PORT`, when it is ready; its log goes to standard error (CADENCE_LOG sets
+/// what is in it: error, warn, info, debug, or a filter like `cadence_server=debug`). SIGTERM and Ctrl-C end it; what runs
+/// is continued by the next server on the same data. Any other address than loopback needs a token.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  cadence serve
+  cadence serve --listen 127.0.0.1:0 --data-dir /srv/cadence
+  cadence serve --listen 0.0.0.0:8383 --token-file /etc/cadence/token")]
+pub struct Args {
+    /// Address and port to listen on; port 0 takes a free one [environment: CADENCE_LISTEN] [default: 127.0.0.1:8383]
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<String>,
+    /// Where database, workspaces and logs are [environment: CADENCE_DATA_DIR]
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub data_dir: Option<PathBuf>,
+    /// Tasks that run at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    workers: Option<u16>,
+    /// Where address and token are said to clients
+    #[arg(long, hide = true)]
+    runtime_dir: Option<PathBuf>,
+    /// Started on demand: a session of its own, an end when idle
+    #[arg(long, hide = true)]
+    embedded: bool,
+    /// End when standard input does
+    #[arg(long, hide = true)]
+    until_stdin_closes: bool,
+    /// End after so long without work
+    #[arg(long, hide = true, value_parser = text::parse_duration)]
+    idle_exit: Option<Duration>,
+    /// Seconds from a runner's heartbeat to the expiry of its lease
+    #[arg(long, hide = true, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    lease_secs: u32,
+}
+
+pub fn run(context: &Context, args: Args) -> CommandResult {
+    if args.embedded {
+        // Ctrl-C and the end of the terminal concern the client alone.
+        let _ = nix::unistd::setsid();
+    }
+    start_log(&context.settings)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CommandError::failed("the server cannot be set up").caused_by(error))?;
+    let result = runtime.block_on(Box::pin(serve(context, args)));
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    result
+}
+
+async fn serve(context: &Context, args: Args) -> CommandResult {
+    let settings = &context.settings;
+    let address = address(args.listen.as_deref(), settings)?;
+    let runtime = Runtime::new(args.runtime_dir.as_deref().unwrap_or(&settings.runtime_dir));
+    private_directory(&settings.data_dir)?;
+    runtime.prepare()?;
+    let (token, token_path) = token(settings, &runtime, &address, args.embedded)?;
+
+    let listener = bind(&address).await?;
+    let local =
+        listener.local_addr().map_err(|error| CommandError::failed("the listener has no address").caused_by(error))?;
+    let url = url(local)?;
+    let config = ServeConfig {
+        data_dir: settings.data_dir.clone(),
+        token: Some(token.clone()),
+        program: std::env::current_exe()
+            .map_err(|error| CommandError::failed("cadence does not find its own program").caused_by(error))?,
+        workers: args.workers.map(usize::from).or(settings.workers).unwrap_or_else(default_workers),
+        idle_exit: args.idle_exit.or(args.embedded.then_some(IDLE)),
+        lease_secs: args.lease_secs,
+        default_agent: settings.agent.clone().unwrap_or_else(|| "claude".to_owned()),
+    };
+    let shutdown = shutdown(args.until_stdin_closes)?;
+    let mut server = tokio::spawn(cadence_server::serve(listener, config, shutdown.clone().cancelled_owned()));
+
+    // Ready is what answers, not what listens.
+    let probe = Rest::new(Endpoint { url: url.clone(), token: Some(token) })?;
+    tokio::select! {
+        ended = &mut server => return finished(ended),
+        ready = answers(&probe) => ready?,
+    }
+    let announcement = Announcement {
+        pid: i32::try_from(std::process::id()).unwrap_or(i32::MAX),
+        url: url.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at: OffsetDateTime::now_utc(),
+        embedded: args.embedded,
+        token_file: token_path,
+    };
+    runtime.announce(&announcement)?;
+    say_ready(&local, args.embedded);
+    let ended = server.await;
+    runtime.withdraw();
+    finished(ended)
+}
+
+/// The one line for whoever started it. One who does not listen any more is no reason to end.
+fn say_ready(local: &SocketAddr, embedded: bool) {
+    let mut out = std::io::stdout().lock();
+    let said = writeln!(out, "listening on http://{local}").and_then(|()| out.flush());
+    if let (Err(error), false) = (said, embedded) {
+        tracing::warn!(%error, "standard output is closed");
+    }
+    tracing::info!(%local, version = env!("CARGO_PKG_VERSION"), "ready");
+}
+
+async fn answers(probe: &Rest) -> Result<(), CommandError> {
+    let deadline = tokio::time::Instant::now() + READY;
+    loop {
+        match probe.health(Duration::from_secs(5)).await {
+            Ok(_) => return Ok(()),
+            Err(error) if tokio::time::Instant::now() > deadline => return Err(error),
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+fn finished(ended: Result<Result<ServerExit, ServeError>, tokio::task::JoinError>) -> CommandResult {
+    match ended {
+        Ok(Ok(ServerExit::Shutdown)) => {
+            tracing::info!("ended");
+            Ok(Exit::Done)
+        }
+        Ok(Ok(ServerExit::Idle)) => {
+            tracing::info!("ended, for nothing was to do");
+            Ok(Exit::Done)
+        }
+        Ok(Err(error @ ServeError::InUse { .. })) => Err(CommandError::failed(error.to_string())),
+        Ok(Err(error)) => Err(CommandError::failed("the server cannot go on").caused_by(error)),
+        Err(error) => Err(CommandError::failed("the server broke down").caused_by(error)),
+    }
+}
+
+/// Where to listen: the flag, the variable, the settings, the default.
+fn address(flag: Option<&str>, settings: &Settings) -> Result<SocketAddr, CommandError> {
+    let (text, origin) = match (flag, &settings.listen) {
+        (Some(text), _) => (text, "--listen".to_owned()),
+        (None, Some((text, origin))) => (text.as_str(), origin.to_string()),
+        (None, None) => (DEFAULT_LISTEN, "the default".to_owned()),
+    };
+    let text = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
+    text.parse().map_err(|_| {
+        CommandError::usage(format!("`{}` (from {origin}) is no address to listen on", text::clean_line(&text)))
+            .hint("Write it like 127.0.0.1:8383 or [::1]:8383.")
+    })
+}
+
+/// The token that is let in, and where clients on this machine find it. One that was given stays where it is; on loopback
+/// one is made.
+fn token(
+    settings: &Settings,
+    runtime: &Runtime,
+    address: &SocketAddr,
+    embedded: bool,
+) -> Result<(SecretString, Option<PathBuf>), CommandError> {
+    if embedded {
+        let path = runtime.token_path();
+        return Ok((token_file(&path)?, Some(path)));
+    }
+    if let Some(token) = settings.read_token()? {
+        let path = match &settings.token {
+            Some(TokenSource::File(path, _)) => std::path::absolute(path).ok(),
+            _ => None,
+        };
+        return Ok((token, path));
+    }
+    if !address.ip().is_loopback() {
+        return Err(CommandError::usage(format!("{address} is not loopback, and no token is set")).hint(
+            "Make one: (umask 077; openssl rand -hex 32 > token), and give it with --token-file or CADENCE_TOKEN.",
+        ));
+    }
+    let path = settings.data_dir.join("token");
+    let token = token_file(&path)?;
+    tracing::info!("clients on this machine use the token in {}", path.display());
+    Ok((token, Some(path)))
+}
+
+async fn bind(address: &SocketAddr) -> Result<TcpListener, CommandError> {
+    TcpListener::bind(address).await.map_err(|error| {
+        CommandError::failed(format!("{address} cannot be listened on"))
+            .caused_by(error)
+            .hint("Is another server there? --listen takes another port; port 0 takes a free one.")
+    })
+}
+
+/// The address for clients on this machine.
+fn url(local: SocketAddr) -> Result<Url, CommandError> {
+    let ip = match local.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),
+        other => other,
+    };
+    Url::parse(&format!("http://{}", SocketAddr::new(ip, local.port())))
+        .map_err(|error| CommandError::failed("the listener's address is strange").caused_by(error))
+}
+
+fn default_workers() -> usize {
+    std::thread::available_parallelism().map_or(4, usize::from).clamp(4, 16)
+}
+
+/// What ends the server: SIGTERM, Ctrl-C, and for one that belongs to a command the end of that.
+fn shutdown(until_stdin_closes: bool) -> Result<CancellationToken, CommandError> {
+    let token = CancellationToken::new();
+    let fail = |error: std::io::Error| CommandError::failed("signals cannot be listened to").caused_by(error);
+    let mut terminate = signal(SignalKind::terminate()).map_err(fail)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(fail)?;
+    let stop = token.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => tracing::info!("SIGTERM: ending"),
+            _ = interrupt.recv() => tracing::info!("SIGINT: ending"),
+        }
+        stop.cancel();
+        // Who asks twice does not want to wait.
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        std::process::exit(Exit::Interrupted.code().into());
+    });
+    if until_stdin_closes {
+        let stop = token.clone();
+        tokio::spawn(async move {
+            let mut input = tokio::io::stdin();
+            let mut nothing = [0; 64];
+            while matches!(input.read(&mut nothing).await, Ok(count) if count > 0) {}
+            stop.cancel();
+        });
+    }
+    Ok(token)
+}
+
+fn start_log(settings: &Settings) -> Result<(), CommandError> {
+    let filter = match crate::config::process_environment("CADENCE_LOG") {
+        None => "info".to_owned(),
+        Some(filter) => {
+            filter.into_string().map_err(|_| CommandError::usage("the variable CADENCE_LOG is not text"))?
+        }
+    };
+    let filter = tracing_subscriber::EnvFilter::try_new(&filter).map_err(|error| {
+        CommandError::usage(format!("the variable CADENCE_LOG is wrong: `{}`", text::clean_line(&filter)))
+            .caused_by(error)
+            .hint("Write it like info, debug, or warn,cadence_server=debug.")
+    })?;
+    let color = crate::terminal::Terminal::detect(settings.color).color_err;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(color);
+    subscriber.try_init().map_err(|error| CommandError::failed("the log cannot be started").caused_by(error))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    #[test]
+    fn clients_are_told_an_address_that_they_can_reach() {
+        let text = |local: &str| url(local.parse().unwrap()).unwrap().to_string();
+        assert_eq!(text("127.0.0.1:80"), "http://127.0.0.1/");
+        assert_eq!(text("0.0.0.0:8383"), "http://127.0.0.1:8383/");
+        assert_eq!(text("[::]:8383"), "http://[::1]:8383/");
+        assert_eq!(text("192.0.2.1:8383"), "http://192.0.2.1:8383/");
+    }
+}

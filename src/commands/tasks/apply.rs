@@ -1,0 +1,102 @@
+//! `cadence tasks apply`.
+
+use std::path::PathBuf;
+
+use cadence_agent::workspace::{self, Applied, ApplyMode};
+use cadence_protocol::Task;
+use serde_json::json;
+
+use super::Context;
+use crate::checkout::{self, Place};
+use crate::client::Client;
+use crate::complete;
+use crate::error::{CommandError, CommandResult, Exit};
+use crate::render::{DIM, GREEN, Line, PLAIN};
+use crate::text;
+
+/// Take a task's change into the checkout
+///
+/// Merges the task's branch into the branch that is checked out, or with --squash stages the whole change to be committed
+/// by you. A conflict is explained, and the checkout left as it was.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  cadence tasks apply last
+  cadence tasks apply --squash 1a2b && git commit")]
+pub struct Args {
+    /// First digits of its id, or `last`
+    #[arg(value_name = "ID", add = complete::task_ids())]
+    id: String,
+    /// Stage the change as a whole, without its commits
+    #[arg(long)]
+    squash: bool,
+    /// Checkout to take it into [default: the one of the current directory, if it is of the task's repository]
+    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::DirPath)]
+    repo: Option<PathBuf>,
+}
+
+pub async fn run(context: &Context, client: &Client, args: Args) -> CommandResult {
+    let task = client.rest()?.select(&args.id).await?;
+    if !task.status.is_end() {
+        return Err(CommandError::failed(format!("task {} has not ended yet: it is {}", task.short_id(), task.status))
+            .hint(format!("Wait for it: cadence tasks wait {}", task.short_id())));
+    }
+    let checkout = target(&task, args.repo).await?;
+    let mode = if args.squash { ApplyMode::Squash } else { ApplyMode::Merge };
+    let applied = workspace::apply(&checkout, &task.branch, mode).await.map_err(checkout::workspace_error)?;
+    report(context, &task, &checkout, &applied)?;
+    Ok(Exit::Done)
+}
+
+/// The checkout that was named; else the current directory's, where the task's branch is there; else the task's own.
+async fn target(task: &Task, named: Option<PathBuf>) -> Result<PathBuf, CommandError> {
+    if let Some(path) = named {
+        return Ok(path);
+    }
+    let own = task.repo_path.as_ref().map(PathBuf::from);
+    match (checkout::find(None).await, own) {
+        // Another worktree of the same repository has the branch too.
+        (Ok(Place::Checkout(here)), Some(own)) if here.root == own || same_repository(&here.root, &own) => {
+            Ok(here.root)
+        }
+        (_, Some(own)) => Ok(own),
+        (Ok(Place::Checkout(here)), None) => Ok(here.root),
+        (Err(error), None) => Err(error),
+        (Ok(Place::Url(_)), None) => Err(CommandError::usage("there is no checkout here")),
+    }
+}
+
+/// Whether two checkouts share one repository: the directories that git keeps for both are the same.
+fn same_repository(one: &std::path::Path, other: &std::path::Path) -> bool {
+    let common = |root: &std::path::Path| {
+        let dot = root.join(".git");
+        if dot.is_dir() {
+            return dot.canonicalize().ok();
+        }
+        // A linked worktree names its own directory, and there the common one.
+        let link = std::fs::read_to_string(dot).ok()?;
+        let own = root.join(link.strip_prefix("gitdir:")?.trim());
+        let shared = std::fs::read_to_string(own.join("commondir")).ok()?;
+        own.join(shared.trim()).canonicalize().ok()
+    };
+    common(one).is_some_and(|dir| common(other) == Some(dir))
+}
+
+fn report(context: &Context, task: &Task, checkout: &std::path::Path, applied: &Applied) -> Result<(), CommandError> {
+    let (result, files, commit) = match applied {
+        Applied::UpToDate => ("up_to_date", 0, None),
+        Applied::Merged { commit, files } => ("merged", *files, Some(commit)),
+        Applied::Squashed { files } => ("squashed", *files, None),
+    };
+    if context.json {
+        return context.terminal.json(&json!({
+            "id": task.id, "branch": task.branch, "checkout": checkout, "result": result, "files": files, "commit": commit,
+        }));
+    }
+    let what = match applied {
+        Applied::UpToDate => "the checkout has the change already".to_owned(),
+        Applied::Merged { .. } => format!("merged, {}", text::count(files, "file")),
+        Applied::Squashed { .. } => format!("staged, {}; `git commit` makes the commit", text::count(files, "file")),
+    };
+    let line = Line::of(GREEN, "✓ ").add(PLAIN, what).add(DIM, format!("  {}", task.branch));
+    context.terminal.print(&[line])
+}

@@ -1,0 +1,77 @@
+//! `cadence tasks show`.
+
+use cadence_protocol::Task;
+
+use super::Context;
+use crate::client::Client;
+use crate::complete;
+use crate::error::{CommandResult, Exit};
+use crate::render::{BOLD, DIM, Line, PLAIN, markdown, status_word};
+use crate::text;
+
+/// Show everything about a task
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  cadence tasks show last\n  cadence tasks show 1a2b --json | jq .metadata")]
+pub struct Args {
+    /// First digits of its id, or `last`
+    #[arg(value_name = "ID", add = complete::task_ids())]
+    id: String,
+}
+
+pub async fn run(context: &Context, client: &Client, args: Args) -> CommandResult {
+    let task = client.rest()?.select(&args.id).await?;
+    if context.json {
+        context.terminal.json(&task)?;
+    } else {
+        context.terminal.print(&lines(&task, context.terminal.columns()))?;
+    }
+    Ok(Exit::Done)
+}
+
+fn lines(task: &Task, width: Option<usize>) -> Vec<Line> {
+    let mut lines: Vec<Line> = text::clean(&task.task_description).lines().map(|line| Line::of(BOLD, line)).collect();
+    lines.push(Line::new());
+    let (style, word) = status_word(task);
+    let mut row = |name: &str, value: Line| lines.push(value.after(Line::of(DIM, format!("{name:<12}"))));
+    let plain = |value: String| Line::of(PLAIN, value);
+    row("id", plain(task.id.to_string()));
+    row("status", Line::of(style, word));
+    if let Some(reason) = task.end_reason {
+        row("ended", plain(crate::render::ended(reason).to_owned()));
+    }
+    row("attempt", plain(task.attempt.to_string()));
+    row("progress", plain(format!("{}%", task.progress)));
+    let model = if task.model.is_empty() { String::new() } else { format!(" · {}", task.model) };
+    row("agent", plain(format!("{}{model}", task.agent)));
+    row("permission", plain(task.permission_mode.to_string()));
+    row("repository", plain(task.repo_path.clone().or(task.repo_url.clone()).unwrap_or(task.repo_name.clone())));
+    row("branch", plain(task.branch.clone()));
+    row("base", plain(format!("{} {}", task.base_branch, task.base_commit.as_deref().unwrap_or_default())));
+    if !task.labels.is_empty() {
+        row("labels", plain(task.labels.join(", ")));
+    }
+    let data = &task.metadata;
+    if let Some(files) = data.files_changed {
+        let (added, removed) = (data.lines_added.unwrap_or(0), data.lines_removed.unwrap_or(0));
+        row("change", plain(format!("{} +{added} −{removed}", text::count(files, "file"))));
+    }
+    if let Some(cost) = data.estimated_cost {
+        let tokens = format!("{} in, {} out", data.input_tokens.unwrap_or(0), data.output_tokens.unwrap_or(0));
+        row("cost", plain(format!("{} · tokens {tokens}", text::money(cost))));
+    }
+    if let Some(url) = &task.pr_url {
+        row("pull request", plain(url.clone()));
+    }
+    for (name, when) in
+        [("created", Some(task.created_at)), ("started", task.started_at), ("ended at", task.completed_at)]
+    {
+        if let Some(when) = when.and_then(|when| when.format(&time::format_description::well_known::Rfc3339).ok()) {
+            row(name, plain(when));
+        }
+    }
+    for text in [&task.error, &task.output].into_iter().flatten() {
+        lines.push(Line::new());
+        lines.extend(markdown(text, width));
+    }
+    lines
+}

@@ -1,0 +1,275 @@
+//! The settings file: TOML, checked key by key, edited without losing its comments.
+
+use std::io::Write as _;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cadence_protocol::PermissionMode;
+use serde::{Deserialize, Deserializer, de::Error as _};
+use toml_edit::DocumentMut;
+
+use super::ColorWhen;
+use crate::error::CommandError;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub server: Option<String>,
+    pub token_file: Option<PathBuf>,
+    pub color: Option<ColorWhen>,
+    pub data_dir: Option<PathBuf>,
+    pub listen: Option<String>,
+    pub agent: Option<String>,
+    pub model: Option<String>,
+    pub permission: Option<PermissionMode>,
+    pub budget: Option<Dollars>,
+    pub max_turns: Option<u32>,
+    pub timeout: Option<Seconds>,
+    #[serde(default)]
+    pub environment: Vec<VariableName>,
+    pub workers: Option<usize>,
+}
+
+#[derive(Debug)]
+pub(super) struct Seconds(pub Duration);
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        crate::text::parse_duration(&text).map(Self).map_err(D::Error::custom)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Dollars(pub f64);
+
+impl<'de> Deserialize<'de> for Dollars {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = f64::deserialize(deserializer)?;
+        if value.is_finite() && value > 0.0 {
+            Ok(Self(value))
+        } else {
+            Err(D::Error::custom("a budget must be more than nothing"))
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct VariableName(pub String);
+
+impl<'de> Deserialize<'de> for VariableName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let valid = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+            && name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+        if !valid {
+            return Err(D::Error::custom(format!("`{}` is no variable's name", crate::text::clean_line(&name))));
+        }
+        if name == "IS_SANDBOX" {
+            return Err(D::Error::custom("IS_SANDBOX is never given to an agent"));
+        }
+        Ok(Self(name))
+    }
+}
+
+/// A setting that the file may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Key {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub about: &'static str,
+}
+
+/// How the value of a setting is written in TOML.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Text,
+    Number,
+    Decimal,
+    /// Names separated by commas on the command line, an array in the file.
+    List,
+}
+
+pub const KEYS: &[Key] = &[
+    Key { name: "server", kind: Kind::Text, about: "address of the server; none starts one on demand" },
+    Key { name: "token_file", kind: Kind::Text, about: "file that holds the token for the server" },
+    Key { name: "agent", kind: Kind::Text, about: "agent of new tasks: claude, demo" },
+    Key { name: "model", kind: Kind::Text, about: "model of new tasks" },
+    Key { name: "permission", kind: Kind::Text, about: "what new tasks may do without asking: ask, edits, all" },
+    Key { name: "budget", kind: Kind::Decimal, about: "US dollars that a new task may spend" },
+    Key { name: "max_turns", kind: Kind::Number, about: "turns that a new task may take" },
+    Key { name: "timeout", kind: Kind::Text, about: "time that a new task may run, like 30m" },
+    Key { name: "environment", kind: Kind::List, about: "further variables that tasks bring along" },
+    Key { name: "color", kind: Kind::Text, about: "auto, always, never" },
+    Key { name: "data_dir", kind: Kind::Text, about: "where the embedded server keeps its data" },
+    Key { name: "listen", kind: Kind::Text, about: "address of `cadence serve`" },
+    Key { name: "workers", kind: Kind::Number, about: "tasks that the server runs at once" },
+];
+
+/// The setting of this name.
+pub fn key(name: &str) -> Result<Key, CommandError> {
+    let wanted = name.replace('-', "_");
+    KEYS.iter().copied().find(|key| key.name == wanted).ok_or_else(|| {
+        let names: Vec<&str> = KEYS.iter().map(|key| key.name).collect();
+        CommandError::usage(format!("there is no setting `{}`", crate::text::clean_line(name)))
+            .hint(format!("The settings are {}.", names.join(", ")))
+    })
+}
+
+pub(super) fn read(path: &Path, required: bool) -> Result<File, CommandError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse(path, &text),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !required => Ok(File::default()),
+        Err(error) => {
+            let named = if required { ", named by the variable CADENCE_CONFIG," } else { "" };
+            Err(CommandError::usage(format!("the settings file {}{named} cannot be read", path.display()))
+                .caused_by(error))
+        }
+    }
+}
+
+pub(super) fn parse(path: &Path, text: &str) -> Result<File, CommandError> {
+    toml::from_str(text).map_err(|error| at(path, text, error.span(), error.message()))
+}
+
+fn at(path: &Path, text: &str, span: Option<Range<usize>>, message: &str) -> CommandError {
+    let place = span
+        .and_then(|span| text.get(..span.start))
+        .map(|before| format!(", line {}", before.matches('\n').count() + 1))
+        .unwrap_or_default();
+    let message: Vec<&str> = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    CommandError::usage(format!("{}{place}: {}", path.display(), message.join("; ")))
+        .hint("Correct the file, or use `cadence config set NAME VALUE`.")
+}
+
+/// Writes one setting into the file, everything else in it left as it is.
+pub fn set(path: &Path, key: Key, value: &str) -> Result<(), CommandError> {
+    edit(path, |document| {
+        let item = match key.kind {
+            Kind::Text => toml_edit::value(value),
+            Kind::Number => {
+                toml_edit::value(value.parse::<i64>().map_err(|_| wrong(key, value, "it is a whole number"))?)
+            }
+            Kind::Decimal => toml_edit::value(value.parse::<f64>().map_err(|_| wrong(key, value, "it is a number"))?),
+            Kind::List => {
+                let names: toml_edit::Array = value.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+                toml_edit::value(names)
+            }
+        };
+        // Assigning through the entry keeps the comments beside it.
+        match document.get_mut(key.name).and_then(toml_edit::Item::as_value_mut) {
+            Some(old) => {
+                let decor = old.decor().clone();
+                if let Ok(mut new) = item.into_value() {
+                    *new.decor_mut() = decor;
+                    *old = new;
+                }
+            }
+            None => document[key.name] = item,
+        }
+        Ok(())
+    })
+}
+
+/// Takes one setting out of the file.
+pub fn unset(path: &Path, key: Key) -> Result<(), CommandError> {
+    edit(path, |document| {
+        document.remove(key.name);
+        Ok(())
+    })
+}
+
+fn wrong(key: Key, value: &str, expected: &str) -> CommandError {
+    CommandError::usage(format!("`{}` is no value for {}: {expected}", crate::text::clean_line(value), key.name))
+}
+
+fn edit(path: &Path, change: impl FnOnce(&mut DocumentMut) -> Result<(), CommandError>) -> Result<(), CommandError> {
+    let unwritable = |error: std::io::Error| {
+        CommandError::failed(format!("the settings file {} cannot be written", path.display())).caused_by(error)
+    };
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(unwritable(error)),
+    };
+    let mut document: DocumentMut =
+        text.parse().map_err(|error: toml_edit::TomlError| at(path, &text, error.span(), error.message()))?;
+    change(&mut document)?;
+    let text = document.to_string();
+    // What would not be read again is not written.
+    toml::from_str::<File>(&text).map_err(|error| {
+        CommandError::usage(error.message().lines().collect::<Vec<_>>().join("; "))
+            .hint(format!("{} was left as it is.", path.display()))
+    })?;
+    let directory = path.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(directory).map_err(unwritable)?;
+    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(unwritable)?;
+    file.write_all(text.as_bytes()).map_err(unwritable)?;
+    file.persist(path).map_err(|error| unwritable(error.error))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    fn message(text: &str) -> String {
+        parse(Path::new("config.toml"), text).unwrap_err().message().to_owned()
+    }
+
+    #[test]
+    fn errors_say_the_line() {
+        insta::assert_snapshot!(message("agent = \"claude\"\nmodle = \"x\"\n"), @"config.toml, line 2: unknown field `modle`, expected one of `server`, `token_file`, `color`, `data_dir`, `listen`, `agent`, `model`, `permission`, `budget`, `max_turns`, `timeout`, `environment`, `workers`");
+        insta::assert_snapshot!(message("permission = \"bypass\"\n"), @"config.toml, line 1: unknown variant `bypass`, expected one of `ask`, `edits`, `all`");
+        insta::assert_snapshot!(message("\n\ntimeout = \"soon\"\n"), @"config.toml, line 3: `soon` is no duration; write it like 30s, 10m or 1h30m");
+        insta::assert_snapshot!(message("budget = -1.0\n"), @"config.toml, line 1: a budget must be more than nothing");
+        insta::assert_snapshot!(message("agent = \n"), @"config.toml, line 1: string values must be quoted, expected literal string");
+        insta::assert_snapshot!(message("environment = [\"IS_SANDBOX\"]\n"), @"config.toml, line 1: IS_SANDBOX is never given to an agent");
+    }
+
+    #[test]
+    fn setting_keeps_comments_and_refuses_nonsense() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sub/config.toml");
+        set(&path, key("model").unwrap(), "sonnet").unwrap();
+        let text = format!("# mine\n{}\nmax_turns = 4 # few\n", std::fs::read_to_string(&path).unwrap().trim());
+        std::fs::write(&path, &text).unwrap();
+        set(&path, key("max-turns").unwrap(), "9").unwrap();
+        set(&path, key("environment").unwrap(), "FOO, BAR").unwrap();
+        unset(&path, key("model").unwrap()).unwrap();
+        let after = std::fs::read_to_string(&path).unwrap();
+        insta::assert_snapshot!(after, @r#"
+        max_turns = 9 # few
+        environment = ["FOO", "BAR"]
+        "#);
+        for (name, value) in [("budget", "-1"), ("max_turns", "x"), ("permission", "bypass"), ("timeout", "never")] {
+            assert!(set(&path, key(name).unwrap(), value).is_err(), "{name}");
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), after);
+    }
+
+    #[test]
+    fn every_key_is_read() {
+        for key in KEYS {
+            let text = match key.kind {
+                Kind::Number => format!("{} = 3", key.name),
+                Kind::Decimal => format!("{} = 3.5", key.name),
+                Kind::List => format!("{} = [\"A\"]", key.name),
+                Kind::Text => format!(
+                    "{} = \"{}\"",
+                    key.name,
+                    match key.name {
+                        "permission" => "ask",
+                        "color" => "never",
+                        "timeout" => "3m",
+                        _ => "x",
+                    }
+                ),
+            };
+            parse(Path::new("config.toml"), &text).unwrap();
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Settings in layers: flags over environment over the settings file. Every error says which of them is wrong.
+
+mod file;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cadence_protocol::PermissionMode;
+use directories::ProjectDirs;
+use secrecy::SecretString;
+use url::Url;
+
+use crate::error::CommandError;
+pub use file::{KEYS, key, set, unset};
+
+/// When colour is used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ColorWhen {
+    /// On a terminal, unless NO_COLOR is set.
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+/// What the command line says for every command.
+#[derive(Clone, Debug, Default)]
+pub struct Flags {
+    pub server: Option<String>,
+    pub token_file: Option<PathBuf>,
+    pub color: Option<ColorWhen>,
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    Flag(&'static str),
+    Variable(&'static str),
+    File(PathBuf),
+    Default,
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Flag(name) => write!(f, "{name}"),
+            Self::Variable(name) => write!(f, "the variable {name}"),
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Default => f.write_str("the default"),
+        }
+    }
+}
+
+/// The bearer token, or where it is.
+#[derive(Clone, Debug)]
+pub enum TokenSource {
+    Value(SecretString),
+    File(PathBuf, Origin),
+}
+
+/// Everything that is set, after the layers are laid over each other.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The settings file, there or not.
+    pub path: PathBuf,
+    pub server: Option<Url>,
+    pub server_origin: Origin,
+    pub token: Option<TokenSource>,
+    pub color: ColorWhen,
+    pub data_dir: PathBuf,
+    /// Where the embedded server's address and token are.
+    pub runtime_dir: PathBuf,
+    pub listen: Option<(String, Origin)>,
+    pub agent: Option<String>,
+    pub model: Option<String>,
+    pub permission: Option<PermissionMode>,
+    pub budget: Option<f64>,
+    pub max_turns: Option<u32>,
+    pub timeout: Option<Duration>,
+    /// Names of further variables that tasks bring along.
+    pub environment: Vec<String>,
+    pub workers: Option<usize>,
+}
+
+/// Looks a variable up; an empty one counts as absent.
+pub type Lookup<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+/// The process's own environment.
+pub fn process_environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+impl Settings {
+    /// Reads the file and lays environment and flags over it.
+    pub fn load(flags: &Flags, env: Lookup<'_>) -> Result<Self, CommandError> {
+        let path = Self::file_path(env)?;
+        let file = file::read(&path, env("CADENCE_CONFIG").is_some())?;
+        Self::layer(flags, env, path, file, directories()?.data_dir())
+    }
+
+    /// Where the settings file is, or would be.
+    pub fn file_path(env: Lookup<'_>) -> Result<PathBuf, CommandError> {
+        let path = match env("CADENCE_CONFIG") {
+            Some(path) => PathBuf::from(path),
+            None => directories()?.config_dir().join("config.toml"),
+        };
+        std::path::absolute(path)
+            .map_err(|error| CommandError::usage("the settings file's path cannot be resolved").caused_by(error))
+    }
+
+    fn layer(
+        flags: &Flags,
+        env: Lookup<'_>,
+        path: PathBuf,
+        file: file::File,
+        default_data: &Path,
+    ) -> Result<Self, CommandError> {
+        let from_file = || Origin::File(path.clone());
+        let text = |name: &'static str| match env(name) {
+            None => Ok(None),
+            Some(value) => value
+                .into_string()
+                .map(Some)
+                .map_err(|_| CommandError::usage(format!("the variable {name} is not valid UTF-8"))),
+        };
+
+        let (server, server_origin) = match (&flags.server, text("CADENCE_SERVER")?, file.server) {
+            (Some(url), _, _) => (Some(url.clone()), Origin::Flag("--server")),
+            (None, Some(url), _) => (Some(url), Origin::Variable("CADENCE_SERVER")),
+            (None, None, Some(url)) => (Some(url), from_file()),
+            (None, None, None) => (None, Origin::Default),
+        };
+        let server = server.map(|url| parse_server(&url, &server_origin)).transpose()?;
+
+        let token = match (&flags.token_file, text("CADENCE_TOKEN")?, file.token_file) {
+            (Some(path), _, _) => Some(TokenSource::File(path.clone(), Origin::Flag("--token-file"))),
+            (None, Some(token), _) => {
+                check_token(&token, &Origin::Variable("CADENCE_TOKEN"))?;
+                Some(TokenSource::Value(token.trim().into()))
+            }
+            (None, None, Some(token_path)) => Some(TokenSource::File(expand(&token_path, env), from_file())),
+            (None, None, None) => None,
+        };
+
+        let named_data = match (&flags.data_dir, env("CADENCE_DATA_DIR"), file.data_dir) {
+            (Some(path), _, _) => Some(path.clone()),
+            (None, Some(path), _) => Some(PathBuf::from(path)),
+            (None, None, Some(path)) => Some(expand(&path, env)),
+            (None, None, None) => None,
+        };
+        let data_dir_named = named_data.is_some();
+        let data_dir = std::path::absolute(named_data.unwrap_or_else(|| default_data.to_owned()))
+            .map_err(|error| CommandError::usage("the data directory cannot be resolved").caused_by(error))?;
+        // A data directory of one's own has a server of its own.
+        let runtime_dir = match env("XDG_RUNTIME_DIR").map(PathBuf::from) {
+            Some(dir) if dir.is_absolute() && !data_dir_named => dir.join("cadence"),
+            _ => data_dir.join("run"),
+        };
+        let listen = match (text("CADENCE_LISTEN")?, file.listen) {
+            (Some(address), _) => Some((address, Origin::Variable("CADENCE_LISTEN"))),
+            (None, Some(address)) => Some((address, from_file())),
+            (None, None) => None,
+        };
+        Ok(Self {
+            server,
+            server_origin,
+            token,
+            color: flags.color.or(file.color).unwrap_or_default(),
+            data_dir,
+            runtime_dir,
+            listen,
+            agent: file.agent,
+            model: file.model,
+            permission: file.permission,
+            budget: file.budget.map(|budget| budget.0),
+            max_turns: file.max_turns,
+            timeout: file.timeout.map(|timeout| timeout.0),
+            environment: file.environment.into_iter().map(|name| name.0).collect(),
+            workers: file.workers,
+            path,
+        })
+    }
+
+    /// The token that was given, where one was.
+    pub fn read_token(&self) -> Result<Option<SecretString>, CommandError> {
+        match &self.token {
+            None => Ok(None),
+            Some(TokenSource::Value(token)) => Ok(Some(token.clone())),
+            Some(TokenSource::File(path, origin)) => read_token_file(path, origin).map(Some),
+        }
+    }
+}
+
+fn directories() -> Result<ProjectDirs, CommandError> {
+    ProjectDirs::from("", "", "cadence").ok_or_else(|| {
+        CommandError::usage("the home directory is unknown").hint("Set HOME to a directory that is yours.")
+    })
+}
+
+/// Reads a bearer token from the first line of a file.
+pub fn read_token_file(path: &Path, origin: &Origin) -> Result<SecretString, CommandError> {
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        CommandError::usage(format!("the token file {} (from {origin}) cannot be read", path.display()))
+            .caused_by(error)
+    })?;
+    let token = text.lines().next().unwrap_or_default().trim();
+    check_token(token, &Origin::File(path.to_owned()))?;
+    Ok(token.into())
+}
+
+fn check_token(token: &str, origin: &Origin) -> Result<(), CommandError> {
+    let token = token.trim();
+    if token.is_empty() || token.len() > 4096 || !token.chars().all(|c| c.is_ascii_graphic()) {
+        return Err(CommandError::usage(format!(
+            "{origin} holds no token: one line of visible characters is expected"
+        )));
+    }
+    Ok(())
+}
+
+fn parse_server(text: &str, origin: &Origin) -> Result<Url, CommandError> {
+    let wrong = |why: &str| {
+        CommandError::usage(format!("the server's address in {origin} is wrong: {why}"))
+            .hint("Write it like http://127.0.0.1:8383 or https://cadence.example.org.")
+    };
+    let url =
+        Url::parse(text.trim()).map_err(|error| wrong(&format!("`{}`: {error}", crate::text::clean_line(text))))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong(&format!("`{}` is not http or https", url.scheme())));
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err(wrong("it names no host"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong("it must hold no user name and no password").hint("Use --token-file or CADENCE_TOKEN."));
+    }
+    Ok(url)
+}
+
+/// `~/x` in the settings file means the home directory, as a shell would have made of it.
+fn expand(path: &Path, env: Lookup<'_>) -> PathBuf {
+    match (path.strip_prefix("~"), env("HOME")) {
+        (Ok(rest), Some(home)) => PathBuf::from(home).join(rest),
+        _ => path.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+
+    fn load(flags: &Flags, env: &[(&str, &str)], text: &str) -> Result<Settings, CommandError> {
+        let path = PathBuf::from("/home/dev/.config/cadence/config.toml");
+        let file = file::parse(&path, text)?;
+        let lookup = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v));
+        Settings::layer(flags, &lookup, path, file, Path::new("/home/dev/.local/share/cadence"))
+    }
+
+    #[test]
+    fn flags_come_before_environment_before_file() {
+        let text = "server = \"http://file:1\"\n";
+        let env = [("CADENCE_SERVER", "http://env:1")];
+        let flags = Flags { server: Some("http://flag:1".into()), ..Flags::default() };
+        let host = |s: Settings| s.server.unwrap().host_str().unwrap().to_owned();
+        assert_eq!(host(load(&flags, &env, text).unwrap()), "flag");
+        assert_eq!(host(load(&Flags::default(), &env, text).unwrap()), "env");
+        assert_eq!(host(load(&Flags::default(), &[], text).unwrap()), "file");
+        assert!(load(&Flags::default(), &[], "").unwrap().server.is_none());
+    }
+
+    #[test]
+    fn the_runtime_directory_follows_the_data_directory() {
+        let env = [("XDG_RUNTIME_DIR", "/run/user/1000")];
+        let own = load(&Flags::default(), &env, "").unwrap();
+        assert_eq!(own.runtime_dir, Path::new("/run/user/1000/cadence"));
+        let named = load(&Flags { data_dir: Some("/srv/data".into()), ..Flags::default() }, &env, "").unwrap();
+        assert_eq!(named.runtime_dir, Path::new("/srv/data/run"));
+        let without = load(&Flags::default(), &[], "").unwrap();
+        assert_eq!(without.runtime_dir, Path::new("/home/dev/.local/share/cadence/run"));
+    }
+
+    #[test]
+    fn errors_name_the_layer() {
+        let error = load(&Flags::default(), &[("CADENCE_SERVER", "ftp://x")], "").unwrap_err();
+        assert_eq!(error.exit, crate::error::Exit::Usage);
+        insta::assert_snapshot!(error.message(), @"the server's address in the variable CADENCE_SERVER is wrong: `ftp` is not http or https");
+        let flags = Flags { server: Some("http://u:p@x".into()), ..Flags::default() };
+        let error = load(&flags, &[], "").unwrap_err();
+        insta::assert_snapshot!(error.message(), @"the server's address in --server is wrong: it must hold no user name and no password");
+        let error = load(&Flags::default(), &[("CADENCE_TOKEN", "a b")], "").unwrap_err();
+        insta::assert_snapshot!(error.message(), @"the variable CADENCE_TOKEN holds no token: one line of visible characters is expected");
+    }
+
+    #[test]
+    fn a_home_in_the_file_is_expanded() {
+        let settings = load(&Flags::default(), &[("HOME", "/home/dev")], "data_dir = \"~/work\"\n").unwrap();
+        assert_eq!(settings.data_dir, Path::new("/home/dev/work"));
+    }
+}

@@ -1,0 +1,122 @@
+//! Keys while something is asked: read on a thread of their own, so that the stream goes on meanwhile.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossterm::event::{Event, KeyEvent, KeyEventKind};
+use crossterm::terminal::{Clear, ClearType, disable_raw_mode, enable_raw_mode};
+use crossterm::{cursor, execute, queue};
+use tokio::sync::mpsc;
+
+use crate::render::Line;
+
+/// How soon the thread sees that nothing is asked any more.
+const TICK: Duration = Duration::from_millis(40);
+
+/// A key, or pasted text.
+#[derive(Clone, Debug)]
+pub enum Input {
+    Key(KeyEvent),
+    Paste(String),
+    Resize,
+}
+
+/// The terminal while something is asked. Dropping it leaves the terminal as it was.
+pub struct Keys {
+    input: mpsc::UnboundedReceiver<Input>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    /// Lines of the prompt that are on the screen.
+    drawn: u16,
+    color: bool,
+}
+
+impl Keys {
+    pub fn open(color: bool) -> std::io::Result<Self> {
+        enable_raw_mode()?;
+        let _ = execute!(std::io::stderr(), crossterm::event::EnableBracketedPaste, cursor::Hide);
+        // What was typed before the question was there is no answer to it.
+        while crossterm::event::poll(Duration::ZERO).unwrap_or(false) && crossterm::event::read().is_ok() {}
+        let (sender, input) = mpsc::unbounded_channel();
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new().name("keys".into()).spawn(move || read(&sender, &stopped));
+        // From here on dropping restores the terminal, whatever fails.
+        let mut keys = Self { input, stop, thread: None, drawn: 0, color };
+        keys.thread = Some(thread?);
+        Ok(keys)
+    }
+
+    /// The next key; none when the terminal is gone.
+    pub async fn next(&mut self) -> Option<Input> {
+        self.input.recv().await
+    }
+
+    /// Draws the prompt in place of what was drawn before.
+    pub fn draw(&mut self, lines: &[Line]) -> std::io::Result<()> {
+        self.erase()?;
+        let columns = usize::from(crossterm::terminal::size().map_or(80, |(columns, _)| columns));
+        let mut out = std::io::stderr().lock();
+        for line in lines {
+            // A line that fits is one row, so that what was drawn can be taken away again.
+            write!(out, "{}\r\n", line.clone().cut(columns.saturating_sub(1)).paint(self.color))?;
+        }
+        out.flush()?;
+        self.drawn = u16::try_from(lines.len()).unwrap_or(0);
+        Ok(())
+    }
+
+    /// Takes the prompt away and lets `print` have the terminal for a moment.
+    pub fn suspend<T>(&mut self, print: impl FnOnce() -> T) -> T {
+        let _ = self.erase();
+        let _ = disable_raw_mode();
+        let result = print();
+        let _ = enable_raw_mode();
+        result
+    }
+
+    fn erase(&mut self) -> std::io::Result<()> {
+        if self.drawn > 0 {
+            let mut out = std::io::stderr().lock();
+            queue!(out, cursor::MoveUp(self.drawn), cursor::MoveToColumn(0), Clear(ClearType::FromCursorDown))?;
+            out.flush()?;
+            self.drawn = 0;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+        let _ = self.erase();
+        let _ = execute!(std::io::stderr(), crossterm::event::DisableBracketedPaste, cursor::Show);
+        let _ = disable_raw_mode();
+    }
+}
+
+fn read(out: &mpsc::UnboundedSender<Input>, stop: &AtomicBool) {
+    while !stop.load(Ordering::Relaxed) {
+        match crossterm::event::poll(TICK) {
+            Ok(false) => continue,
+            Ok(true) => {}
+            Err(_) => return,
+        }
+        let input = match crossterm::event::read() {
+            Ok(Event::Key(key)) if key.kind != KeyEventKind::Release => Input::Key(key),
+            Ok(Event::Paste(text)) => Input::Paste(text),
+            Ok(Event::Resize(..)) => Input::Resize,
+            Ok(_) => continue,
+            Err(_) => return,
+        };
+        if out.send(input).is_err() {
+            return;
+        }
+    }
+}

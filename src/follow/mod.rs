@@ -1,0 +1,540 @@
+//! Following tasks to their end: events as they come, requests asked at the prompt, Ctrl-C.
+
+mod keys;
+mod prompt;
+mod question;
+mod view;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use cadence_protocol::{Approval, Event, EventData, Task, TaskStatus};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use uuid::Uuid;
+
+use crate::client::{Client, Item, Rest, Stream};
+use crate::error::{CommandError, Exit};
+use crate::render::{DIM, Line, PLAIN, YELLOW};
+use crate::terminal::Terminal;
+use keys::{Input, Keys};
+use prompt::{Choice, Prompt, Step};
+pub use question::{answers, questions};
+use view::View;
+
+/// A task to follow.
+#[derive(Clone, Debug)]
+pub struct Followed {
+    pub task: Task,
+    /// Events up to this number are not shown.
+    pub after: u64,
+    /// Stands before each of its lines, where several are followed.
+    pub label: Option<Line>,
+}
+
+impl Followed {
+    pub fn new(task: Task, after: u64) -> Self {
+        Self { task, after, label: None }
+    }
+}
+
+/// How the following is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// One event a line, as JSON.
+    pub json: bool,
+    /// Fold nothing.
+    pub full: bool,
+    /// The command is about the task: it asks, and an interruption concerns the task. Else it only shows.
+    pub attended: bool,
+    /// Show the end of attempts as lines.
+    pub framed: bool,
+}
+
+/// How the following ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// No attempt is live any more.
+    Ended(Vec<Task>),
+    /// The person, or a signal, left; the tasks are in the state that `choice` says.
+    Left(Left),
+    /// Answers are needed and nobody is there to give them.
+    InputNeeded(Vec<Approval>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    Detached,
+    Paused,
+    /// Cancelled, and not waited for.
+    Cancelled,
+}
+
+/// Follows tasks until none of them is live, or nobody wants to any more.
+pub async fn follow(
+    client: &Client,
+    tasks: Vec<Followed>,
+    terminal: Terminal,
+    options: Options,
+) -> Result<Outcome, CommandError> {
+    let stream = Stream::follow(client.clone(), tasks.iter().map(|followed| (followed.task.id, followed.after)));
+    let fail = |error: std::io::Error| CommandError::failed("signals cannot be listened to").caused_by(error);
+    let mut follower = Follower {
+        rest: client.rest()?,
+        client: client.clone(),
+        view: View::new(&tasks, terminal, options),
+        tasks: tasks.into_iter().map(|f| (f.task.id, State::new(f))).collect(),
+        terminal,
+        options,
+        queue: VecDeque::new(),
+        asking: None,
+        cancelling: false,
+        lost: false,
+        interrupt: signal(SignalKind::interrupt()).map_err(fail)?,
+        terminate: signal(SignalKind::terminate()).map_err(fail)?,
+        hangup: signal(SignalKind::hangup()).map_err(fail)?,
+    };
+    follower.run(stream).await
+}
+
+struct State {
+    task: Task,
+    seen: u64,
+    /// It looks ended: the server is to be asked.
+    check: bool,
+    ended: bool,
+}
+
+impl State {
+    fn new(followed: Followed) -> Self {
+        let ended = followed.task.status.is_end() && followed.after >= followed.task.last_seq;
+        let check = followed.task.status.is_end();
+        Self { task: followed.task, seen: followed.after, check, ended }
+    }
+}
+
+struct Asking {
+    prompt: Prompt,
+    keys: Keys,
+}
+
+struct Follower {
+    client: Client,
+    rest: Rest,
+    view: View,
+    tasks: BTreeMap<Uuid, State>,
+    terminal: Terminal,
+    options: Options,
+    /// What waits for an answer, oldest first.
+    queue: VecDeque<Approval>,
+    asking: Option<Asking>,
+    cancelling: bool,
+    lost: bool,
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+/// What woke the loop.
+enum Wake {
+    Item(Option<Item>),
+    Input(Option<Input>),
+    Interrupt,
+    Terminate,
+    Hangup,
+    Tick,
+}
+
+impl Follower {
+    async fn run(&mut self, mut stream: Stream) -> Result<Outcome, CommandError> {
+        let mut tick = interval(Duration::from_secs(1));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        if let Some(outcome) = self.look_for_requests().await? {
+            return Ok(outcome);
+        }
+        loop {
+            if let Some(outcome) = self.check_ends().await? {
+                return Ok(outcome);
+            }
+            self.ask_next()?;
+            let wake = tokio::select! {
+                biased;
+                input = next_input(&mut self.asking) => Wake::Input(input),
+                _ = self.interrupt.recv() => Wake::Interrupt,
+                _ = self.terminate.recv() => Wake::Terminate,
+                _ = self.hangup.recv() => Wake::Hangup,
+                item = stream.next() => Wake::Item(item),
+                _ = tick.tick() => Wake::Tick,
+            };
+            let outcome = match wake {
+                Wake::Item(Some(item)) => self.item(item).await?,
+                Wake::Item(None) => return Err(CommandError::failed("the stream of events ended by itself")),
+                Wake::Input(input) => self.input(input).await?,
+                Wake::Interrupt => self.interrupted().await?,
+                Wake::Terminate if self.options.attended && !self.terminal.asks => self.cancel_all().await?,
+                Wake::Terminate | Wake::Hangup => Some(Outcome::Left(Left::Detached)),
+                Wake::Tick => {
+                    self.show_status();
+                    None
+                }
+            };
+            if let Some(outcome) = outcome {
+                self.asking = None;
+                return Ok(outcome);
+            }
+            // Nobody reads what a command shows that does nothing else.
+            if self.view.closed() && !self.options.attended {
+                return Ok(Outcome::Left(Left::Detached));
+            }
+        }
+    }
+
+    async fn item(&mut self, item: Item) -> Result<Option<Outcome>, CommandError> {
+        match item {
+            Item::Event(event) => return self.event(*event).await,
+            Item::Delta { task, text } => self.view.delta(task, &text),
+            Item::Lost { reason, wait } => {
+                let text = format!("connection lost ({reason}), trying again in {:.1} s", wait.as_secs_f64());
+                if !std::mem::replace(&mut self.lost, true) {
+                    self.note(&[Line::of(YELLOW, "! ").add(PLAIN, &text)]);
+                }
+                self.view.activity(text);
+            }
+            Item::Back => {
+                self.lost = false;
+                self.rest = self.client.rest()?;
+                self.note(&[Line::of(YELLOW, "! ").add(PLAIN, "connected again")]);
+                return self.look_for_requests().await;
+            }
+            Item::Failed(error) => return Err(error),
+        }
+        self.show_status();
+        Ok(None)
+    }
+
+    async fn event(&mut self, event: Event) -> Result<Option<Outcome>, CommandError> {
+        let mut look = false;
+        if let Some(state) = self.tasks.get_mut(&event.task_id) {
+            state.seen = event.seq;
+            match &event.data {
+                EventData::StatusChanged { to, .. } => {
+                    state.task.status = *to;
+                    state.check |= to.is_end();
+                }
+                EventData::TaskCompleted { .. } => state.check = true,
+                EventData::Progress { percent, .. } => state.task.progress = *percent,
+                EventData::ApprovalRequested { .. } => look = true,
+                EventData::ApprovalResolved { approval_id, .. } => {
+                    self.queue.retain(|approval| approval.id != *approval_id);
+                    if self.asking.as_ref().is_some_and(|a| a.prompt.approval_id() == Some(approval_id)) {
+                        self.asking = None;
+                    }
+                }
+                _ => {}
+            }
+            // Every later event, too, has to be seen before the end.
+            state.check |= state.task.status.is_end();
+        }
+        let view = &mut self.view;
+        match &mut self.asking {
+            Some(asking) => {
+                asking.keys.suspend(|| view.event(&event))?;
+                let lines = asking.prompt.lines();
+                asking.keys.draw(&lines)?;
+            }
+            None => view.event(&event)?,
+        }
+        self.show_status();
+        if look { self.look_for_requests().await } else { Ok(None) }
+    }
+
+    /// Asks the server what waits for an answer. With nobody to ask, that is the end of following.
+    async fn look_for_requests(&mut self) -> Result<Option<Outcome>, CommandError> {
+        if !self.options.attended || self.cancelling {
+            return Ok(None);
+        }
+        let waiting: VecDeque<Approval> = match self.rest.approvals().await {
+            Ok(all) => all.into_iter().filter(|approval| self.tasks.contains_key(&approval.task_id)).collect(),
+            // It is looked at again when the connection is back.
+            Err(error) if error.exit == Exit::Unreachable => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if !self.terminal.asks && !waiting.is_empty() {
+            return Ok(Some(Outcome::InputNeeded(waiting.into())));
+        }
+        self.queue = waiting;
+        Ok(None)
+    }
+
+    /// Opens the next prompt where none is open.
+    fn ask_next(&mut self) -> Result<(), CommandError> {
+        if self.asking.is_some() || !self.terminal.asks {
+            return Ok(());
+        }
+        // It is asked once its request was shown. One from before what is followed is shown here.
+        let ready = |approval: &&Approval| {
+            let caught_up = self.tasks.get(&approval.task_id).is_some_and(|state| state.seen >= state.task.last_seq);
+            caught_up || self.view.has_shown(&approval.id)
+        };
+        let Some(approval) = self.queue.iter().find(ready).cloned() else { return Ok(()) };
+        self.view.request(&approval)?;
+        self.ask(Prompt::of(approval))
+    }
+
+    fn ask(&mut self, prompt: Prompt) -> Result<(), CommandError> {
+        self.view.clear_status();
+        let mut keys = match self.asking.take() {
+            Some(asking) => asking.keys,
+            None => Keys::open(self.terminal.color_err)
+                .map_err(|error| CommandError::failed("the terminal cannot be asked").caused_by(error))?,
+        };
+        keys.draw(&prompt.lines())?;
+        self.asking = Some(Asking { prompt, keys });
+        Ok(())
+    }
+
+    async fn input(&mut self, input: Option<Input>) -> Result<Option<Outcome>, CommandError> {
+        let Some(asking) = &mut self.asking else { return Ok(None) };
+        let step = match input {
+            None => return Ok(Some(Outcome::Left(Left::Detached))),
+            Some(Input::Key(key)) => asking.prompt.key(key),
+            Some(Input::Paste(text)) => {
+                asking.prompt.paste(&text);
+                Step::Stay
+            }
+            Some(Input::Resize) => Step::Stay,
+        };
+        match step {
+            Step::Stay => asking.keys.draw(&asking.prompt.lines())?,
+            Step::Interrupt => self.ask(Prompt::Interrupt)?,
+            Step::Decide(approval, decide) => {
+                self.asking = None;
+                self.queue.retain(|waiting| waiting.id != approval.id);
+                if let Err(error) = self.rest.decide(approval.task_id, &approval.id, &decide).await {
+                    // Somebody else was faster, or the agent took it back; the events tell.
+                    if matches!(error.exit, Exit::Unreachable | Exit::NotAllowed) {
+                        return Err(error);
+                    }
+                    self.note(&[Line::of(YELLOW, "! ").add(PLAIN, error.message())]);
+                    return self.look_for_requests().await;
+                }
+            }
+            Step::Edit(approval) => {
+                self.asking = None;
+                match edit(&approval).await {
+                    Ok(Some(input)) => {
+                        let decide = prompt::allow_with(input);
+                        if let Err(error) = self.rest.decide(approval.task_id, &approval.id, &decide).await {
+                            self.note(&[Line::of(YELLOW, "! ").add(PLAIN, error.message())]);
+                        }
+                        return self.look_for_requests().await;
+                    }
+                    Ok(None) => self.note(&[Line::of(DIM, "  the input was left as it is")]),
+                    Err(error) => self.note(&[Line::of(YELLOW, "! ").add(PLAIN, error.message())]),
+                }
+            }
+            Step::Choose(choice) => {
+                self.asking = None;
+                return self.choose(choice).await;
+            }
+        }
+        Ok(None)
+    }
+
+    async fn interrupted(&mut self) -> Result<Option<Outcome>, CommandError> {
+        if !self.options.attended {
+            return Ok(Some(Outcome::Left(Left::Detached)));
+        }
+        if !self.terminal.asks {
+            return self.cancel_all().await;
+        }
+        if matches!(self.asking, Some(Asking { prompt: Prompt::Interrupt, .. })) {
+            return Ok(Some(Outcome::Left(Left::Detached)));
+        }
+        self.ask(Prompt::Interrupt)?;
+        Ok(None)
+    }
+
+    async fn choose(&mut self, choice: Choice) -> Result<Option<Outcome>, CommandError> {
+        match choice {
+            Choice::Stay => Ok(None),
+            Choice::Detach => Ok(Some(Outcome::Left(Left::Detached))),
+            Choice::Cancel => self.cancel_all().await,
+            Choice::Pause => {
+                for id in self.live() {
+                    self.rest.pause(id).await?;
+                }
+                Ok(Some(Outcome::Left(Left::Paused)))
+            }
+        }
+    }
+
+    /// Cancels what is live; asked a second time, it does not wait for the end.
+    async fn cancel_all(&mut self) -> Result<Option<Outcome>, CommandError> {
+        if std::mem::replace(&mut self.cancelling, true) {
+            return Ok(Some(Outcome::Left(Left::Cancelled)));
+        }
+        self.queue.clear();
+        for id in self.live() {
+            match self.rest.cancel(id).await {
+                Ok(_) => {}
+                // It ended in between.
+                Err(error) if error.exit == Exit::Failed => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    fn live(&self) -> Vec<Uuid> {
+        self.tasks.values().filter(|state| !state.ended).map(|state| state.task.id).collect()
+    }
+
+    /// Asks the server about tasks that look ended; all ended is the end.
+    async fn check_ends(&mut self) -> Result<Option<Outcome>, CommandError> {
+        for state in self.tasks.values_mut().filter(|state| state.check && !state.ended) {
+            match self.rest.task(state.task.id).await {
+                Ok(task) => {
+                    // More events are to come: those ask again.
+                    state.check = false;
+                    state.ended = task.status.is_end() && state.seen >= task.last_seq;
+                    state.task = task;
+                }
+                Err(error) if error.exit == Exit::Unreachable => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if self.tasks.values().all(|state| state.ended) {
+            self.asking = None;
+            self.view.clear_status();
+            return Ok(Some(Outcome::Ended(self.tasks.values().map(|state| state.task.clone()).collect())));
+        }
+        Ok(None)
+    }
+
+    fn note(&mut self, lines: &[Line]) {
+        let view = &mut self.view;
+        match &mut self.asking {
+            Some(asking) => {
+                asking.keys.suspend(|| view.note(lines));
+                let lines = asking.prompt.lines();
+                let _ = asking.keys.draw(&lines);
+            }
+            None => view.note(lines),
+        }
+    }
+
+    fn show_status(&mut self) {
+        if self.asking.is_none() {
+            let live: Vec<&Task> = self.tasks.values().filter(|state| !state.ended).map(|state| &state.task).collect();
+            self.view.status(&live);
+        }
+    }
+}
+
+/// The next key where something is asked; else it waits for ever.
+async fn next_input(asking: &mut Option<Asking>) -> Option<Input> {
+    match asking {
+        Some(asking) => asking.keys.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Lets the person change a tool's input in their editor. None where it was left as it is.
+async fn edit(approval: &Approval) -> Result<Option<serde_json::Value>, CommandError> {
+    let fail = |error: std::io::Error| CommandError::failed("the input cannot be edited").caused_by(error);
+    let file = tempfile::Builder::new().prefix("cadence-").suffix(".json").tempfile().map_err(fail)?;
+    let before = serde_json::to_string_pretty(&approval.input).map_err(|error| fail(error.into()))?;
+    std::fs::write(file.path(), format!("{before}\n")).map_err(fail)?;
+    let editor = ["VISUAL", "EDITOR"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|editor| !editor.trim().is_empty()))
+        .unwrap_or_else(|| "vi".to_owned());
+    // An editor may be given with arguments; the shell takes it apart, as git has it.
+    let status = tokio::process::Command::new("sh")
+        .arg("-c")
+        .arg(format!("{editor} \"$1\""))
+        .arg("cadence")
+        .arg(file.path())
+        .status()
+        .await
+        .map_err(fail)?;
+    if !status.success() {
+        return Err(CommandError::failed(format!("the editor `{}` failed", crate::text::clean_line(&editor))));
+    }
+    let after = std::fs::read_to_string(file.path()).map_err(fail)?;
+    if after.trim() == before.trim() {
+        return Ok(None);
+    }
+    let value: serde_json::Value = serde_json::from_str(&after)
+        .map_err(|error| CommandError::usage(format!("what was written is no JSON: {error}")))?;
+    if !value.is_object() {
+        return Err(CommandError::usage("a tool's input is a JSON object"));
+    }
+    Ok(Some(value))
+}
+
+/// Waits for tasks without showing them; ends at `deadline`.
+pub async fn wait(
+    client: &Client,
+    tasks: Vec<Task>,
+    any: bool,
+    deadline: Option<Instant>,
+    mut waiting: impl FnMut(&Task),
+) -> Result<Vec<Task>, CommandError> {
+    let rest = client.rest()?;
+    let mut order: Vec<Uuid> = Vec::new();
+    for task in &tasks {
+        if !order.contains(&task.id) {
+            order.push(task.id);
+        }
+    }
+    let mut stream = Stream::follow(client.clone(), tasks.iter().map(|task| (task.id, task.last_seq)));
+    let mut known: BTreeMap<Uuid, Task> = tasks.into_iter().map(|task| (task.id, task)).collect();
+    for task in known.values().filter(|task| task.status == TaskStatus::Waiting) {
+        waiting(task);
+    }
+    loop {
+        let ended = known.values().filter(|task| task.status.is_end()).count();
+        if ended == known.len() || any && ended > 0 {
+            break;
+        }
+        let item = tokio::select! {
+            item = stream.next() => item,
+            () = until(deadline) => break,
+        };
+        let id = match item {
+            None => return Err(CommandError::failed("the stream of events ended by itself")),
+            Some(Item::Failed(error)) => return Err(error),
+            Some(Item::Event(event))
+                if matches!(event.data, EventData::StatusChanged { .. } | EventData::TaskCompleted { .. }) =>
+            {
+                event.task_id
+            }
+            Some(_) => continue,
+        };
+        match rest_of(client, &rest)?.task(id).await {
+            Ok(task) => {
+                if task.status == TaskStatus::Waiting {
+                    waiting(&task);
+                }
+                known.insert(id, task);
+            }
+            Err(error) if error.exit == Exit::Unreachable => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(order.iter().filter_map(|id| known.remove(id)).collect())
+}
+
+/// Calls to where the server is now.
+fn rest_of(client: &Client, known: &Rest) -> Result<Rest, CommandError> {
+    if known.is_at(&client.endpoint()) { Ok(known.clone()) } else { client.rest() }
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
+    }
+}

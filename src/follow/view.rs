@@ -1,0 +1,145 @@
+//! What following shows: lines of events, and one line of status.
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::{Duration, Instant};
+
+use cadence_protocol::{Approval, Event, EventData, Task, TaskStatus, WaitingFor};
+use uuid::Uuid;
+
+use super::{Followed, Options};
+use crate::error::CommandError;
+use crate::render::{EventRenderer, Line, request, tool_summary};
+use crate::terminal::{Screen, Terminal};
+use crate::text;
+
+pub struct View {
+    screen: Screen,
+    options: Options,
+    renderers: BTreeMap<Uuid, (EventRenderer, Option<Line>)>,
+    started: Instant,
+    /// What happens now, in a few words.
+    activity: String,
+    /// The words that the agent is writing.
+    delta: String,
+    shown: HashSet<String>,
+}
+
+impl View {
+    pub fn new(tasks: &[Followed], terminal: Terminal, options: Options) -> Self {
+        let label_width = tasks.iter().filter_map(|f| f.label.as_ref()).map(Line::width).max().unwrap_or(0);
+        let width = terminal.columns().map(|columns| columns.saturating_sub(label_width).max(20));
+        let renderer = || {
+            let renderer = EventRenderer::new(width);
+            let renderer = if options.full { renderer.full() } else { renderer };
+            if options.framed { renderer.framed() } else { renderer }
+        };
+        Self {
+            screen: Screen::new(terminal),
+            options,
+            renderers: tasks.iter().map(|f| (f.task.id, (renderer(), f.label.clone()))).collect(),
+            started: Instant::now(),
+            activity: String::new(),
+            delta: String::new(),
+            shown: HashSet::new(),
+        }
+    }
+
+    pub fn event(&mut self, event: &Event) -> Result<(), CommandError> {
+        match &event.data {
+            EventData::ApprovalRequested { approval_id, .. } => {
+                // With JSON on standard output, the request is shown when it is asked.
+                if !self.options.json && !self.shown.insert(approval_id.clone()) {
+                    return Ok(());
+                }
+            }
+            EventData::ToolUse { tool, input, .. } => {
+                self.activity = format!("{tool} {}", tool_summary(input));
+            }
+            EventData::Output { .. } | EventData::TaskStarted { .. } | EventData::Message { .. } => {
+                self.delta.clear();
+                self.activity = "thinking".to_owned();
+            }
+            EventData::FileEdit { .. } | EventData::CommandRun { .. } => self.activity = "thinking".to_owned(),
+            _ => {}
+        }
+        if self.options.json {
+            return self.screen.json(event);
+        }
+        let Some((renderer, label)) = self.renderers.get_mut(&event.task_id) else { return Ok(()) };
+        let mut lines = renderer.lines(event);
+        if let Some(label) = label {
+            // Side by side, empty lines would only tear apart what belongs together.
+            lines.retain(|line| !line.is_blank());
+            lines = lines.into_iter().map(|line| line.after(label.clone())).collect();
+        }
+        self.screen.print(&lines)
+    }
+
+    /// Shows a request, if it is not on the screen yet.
+    pub fn request(&mut self, approval: &Approval) -> Result<(), CommandError> {
+        if !self.shown.insert(approval.id.clone()) {
+            return Ok(());
+        }
+        let lines = request(approval.kind, &approval.tool, &approval.input, 40);
+        if self.options.json {
+            self.screen.note(&lines);
+            return Ok(());
+        }
+        self.screen.print(&lines)
+    }
+
+    /// Whether the request of this approval is on the screen.
+    pub fn has_shown(&self, approval: &str) -> bool {
+        self.shown.contains(approval)
+    }
+
+    pub fn delta(&mut self, _task: Uuid, text: &str) {
+        self.delta.push_str(text);
+        // Only the end is ever seen.
+        if self.delta.len() > 4096 {
+            let cut = self.delta.len() - 1024;
+            let cut = (cut..self.delta.len()).find(|at| self.delta.is_char_boundary(*at)).unwrap_or(0);
+            self.delta.drain(..cut);
+        }
+    }
+
+    pub fn activity(&mut self, text: String) {
+        self.activity = text;
+    }
+
+    /// Draws the status line for the tasks that are live.
+    pub fn status(&mut self, live: &[&Task]) {
+        let elapsed = text::duration(Duration::from_secs(self.started.elapsed().as_secs().max(1)));
+        let what = match live {
+            [] => return,
+            [task] => one(task),
+            several => format!("{} tasks run", several.len()),
+        };
+        let words = self.delta.lines().rfind(|line| !line.trim().is_empty()).unwrap_or(&self.activity);
+        let mut line = format!("{what} · {elapsed}");
+        if !words.is_empty() && live.len() == 1 {
+            line = format!("{line} · {words}");
+        }
+        self.screen.status(&line);
+    }
+
+    pub fn clear_status(&mut self) {
+        self.screen.clear_status();
+    }
+
+    pub fn note(&mut self, lines: &[Line]) {
+        self.screen.note(lines);
+    }
+
+    pub fn closed(&self) -> bool {
+        self.screen.closed()
+    }
+}
+
+fn one(task: &Task) -> String {
+    let word = match (task.status, task.waiting_for) {
+        (TaskStatus::Waiting, Some(WaitingFor::RateLimit)) => "rate limited".to_owned(),
+        (status, _) => status.to_string(),
+    };
+    if task.progress > 0 { format!("{word} {}%", task.progress) } else { word }
+}
