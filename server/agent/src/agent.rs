@@ -17,7 +17,10 @@ pub trait Agent: Send + Sync {
     /// The name by which tasks choose it: `claude`, `demo`.
     fn name(&self) -> &'static str;
 
-    /// Whether its program is there, and which version. `environment` is what a task's process would have.
+    /// Where its program is; cheap, so that a missing one is said before anything is prepared for it.
+    fn find(&self, environment: &BTreeMap<String, String>) -> Result<PathBuf, AgentError>;
+
+    /// Whether its program runs, and which version it is. `environment` is what a task's process would have.
     fn probe<'a>(&'a self, environment: &'a BTreeMap<String, String>) -> BoxFuture<'a, Result<Probe, AgentError>>;
 
     /// Starts a session in the workspace and gives it the prompt.
@@ -51,6 +54,8 @@ pub struct Launch {
     pub environment: BTreeMap<String, String>,
     /// The cadence program itself, which serves as host process (`cadence host`).
     pub host: PathBuf,
+    /// File that the host process locks while anything of the agent may still write.
+    pub lock: Option<PathBuf>,
     /// File that the agent's raw lines and its stderr are appended to, for diagnosis.
     pub raw_log: Option<PathBuf>,
 }

@@ -39,6 +39,7 @@ impl Stage {
             max_turns: None,
             environment,
             host: host_program(),
+            lock: None,
             raw_log: Some(home.path().join("agent.log")),
         };
         Self { home, work, launch }

@@ -21,6 +21,7 @@ const MARKED_DAEMON: &str = r#"setsid sh -c '(sleep 600 & echo $! > pid.new; mv 
 
 fn spec(directory: &Path, script: &str) -> HostSpec {
     HostSpec {
+        lock: None,
         program: "/bin/sh".into(),
         args: vec!["-c".into(), script.into()],
         cwd: directory.into(),

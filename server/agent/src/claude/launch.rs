@@ -48,6 +48,7 @@ pub fn spec(launch: &Launch, program: PathBuf) -> Result<HostSpec, AgentError> {
         program,
         args: arguments(launch)?,
         cwd: launch.directory.clone(),
+        lock: launch.lock.clone(),
         env: environment(launch),
         marker: marker(launch.task_id, launch.attempt),
     })
@@ -140,6 +141,7 @@ mod tests {
                 ("CLAUDECODE".into(), "1".into()),
             ]),
             host: "/bin/cadence".into(),
+            lock: None,
             raw_log: None,
         }
     }

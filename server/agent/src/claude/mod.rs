@@ -13,7 +13,7 @@ mod tools;
 pub(crate) mod translate;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -35,6 +35,10 @@ pub struct Claude;
 impl Agent for Claude {
     fn name(&self) -> &'static str {
         NAME
+    }
+
+    fn find(&self, environment: &BTreeMap<String, String>) -> Result<PathBuf, AgentError> {
+        launch::find(environment)
     }
 
     fn probe<'a>(&'a self, environment: &'a BTreeMap<String, String>) -> BoxFuture<'a, Result<Probe, AgentError>> {

@@ -13,6 +13,7 @@ pub mod script;
 mod wire;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use cadence_protocol::PermissionMode;
 use uuid::Uuid;
@@ -36,9 +37,13 @@ impl Agent for Demo {
         NAME
     }
 
-    fn probe<'a>(&'a self, _: &'a BTreeMap<String, String>) -> BoxFuture<'a, Result<Probe, AgentError>> {
+    fn find(&self, _: &BTreeMap<String, String>) -> Result<PathBuf, AgentError> {
+        std::env::current_exe().map_err(|error| start_error(error.to_string()))
+    }
+
+    fn probe<'a>(&'a self, environment: &'a BTreeMap<String, String>) -> BoxFuture<'a, Result<Probe, AgentError>> {
         Box::pin(async {
-            let program = std::env::current_exe().map_err(|error| start_error(error.to_string()))?;
+            let program = self.find(environment)?;
             Ok(Probe { version: env!("CARGO_PKG_VERSION").to_owned(), program })
         })
     }
@@ -70,6 +75,7 @@ fn spec(launch: &Launch) -> HostSpec {
         program: launch.host.clone(),
         args,
         cwd: launch.directory.clone(),
+        lock: launch.lock.clone(),
         env: launch.environment.clone(),
         marker: marker(launch.task_id, launch.attempt),
     }

@@ -32,6 +32,9 @@ pub struct HostSpec {
     pub cwd: PathBuf,
     /// The agent's whole environment; nothing is inherited.
     pub env: BTreeMap<String, String>,
+    /// File that is locked (`flock`) while anything of the agent may still write.
+    #[serde(default)]
+    pub lock: Option<PathBuf>,
     /// Value of [`MARKER_VARIABLE`] in the agent's environment: `<task>:<attempt>`.
     pub marker: String,
 }

@@ -1,13 +1,17 @@
 //! `cadence host` itself. No async runtime: one of these runs for each agent, so it has to be small.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{ChildStdin, Command, ExitCode, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -56,6 +60,7 @@ fn host() -> Result<i32, (i32, String)> {
         .map_err(|error| (BAD_SPEC, format!("the specification cannot be read: {error}")))?;
 
     become_subreaper();
+    let _held = spec.lock.as_deref().map(hold).transpose().map_err(|message| (CANNOT_START, message))?;
     let group = AgentGroup::create(&spec.marker);
     let start = || start_agent(&spec);
     let (agent, stdin) = match &group {
@@ -143,6 +148,16 @@ fn end_tree(spec: &HostSpec, group: Option<&AgentGroup>) {
 
 /// Treats a request to end as one to kill the agent, too: our own death would leave it without anyone to end it.
 ///
+/// Locks the workspace. The agent and its children inherit the open file, so the lock outlives a host that is killed.
+fn hold(path: &Path) -> Result<File, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("{} cannot be locked: {error}", path.display());
+    let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(path);
+    let file = file.map_err(|error| failed(&error))?;
+    file.try_lock().map_err(|error| failed(&error))?;
+    fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|error| failed(&error))?;
+    Ok(file)
+}
+
 /// The agent was started before, because it would inherit the blocked signals.
 fn watch_signals(events: Sender<Event>) {
     let mut signals = SigSet::empty();

@@ -14,7 +14,7 @@ use super::report::{Reporter, finish, insist};
 use super::steer::{self, Steering, Verdict};
 use super::{Runner, clock::Clock};
 use crate::host::{kill_marked, marker};
-use crate::workspace::{Origin, Prepare, Workspace, WorkspaceError};
+use crate::workspace::{Lock, Origin, Prepare, Workspace, WorkspaceError};
 use crate::{AgentError, Launch, SessionStart, TaskSource};
 
 /// What an agent is told when it goes on after its process was gone.
@@ -128,7 +128,7 @@ async fn whole<S: TaskSource>(
     steering.paused = claim.task.status == cadence_protocol::TaskStatus::Paused;
 
     // A missing program is said before the repository is cloned for it.
-    if let Err(error) = agent.probe(&environment).await {
+    if let Err(error) = agent.find(&environment) {
         return Leave::End(unavailable(&error));
     }
     let prepared = tokio::select! {
@@ -136,8 +136,9 @@ async fn whole<S: TaskSource>(
         reason = steering.cancelled_meanwhile() => return Leave::End(AttemptEnd::new(EndReason::Cancelled, reason)),
         () = runner.closing.cancelled() => return Leave::Closing,
     };
-    let workspace = match prepared {
-        Ok(workspace) => workspace.with_environment(environment.clone()),
+    // Nobody else writes there until the attempt has ended.
+    let (workspace, _lock) = match prepared {
+        Ok(prepared) => prepared,
         Err(end) => return Leave::End(end),
     };
 
@@ -178,6 +179,7 @@ async fn whole<S: TaskSource>(
             max_turns: claim.spec.max_turns,
             environment: environment.clone(),
             host: runner.program.clone(),
+            lock: Some(workspace.agent_lock()),
             raw_log: Some(workspace.agent_log()),
         };
         if claim.spec.budget_usd.is_some_and(|usd| usd <= 0.0) {
@@ -235,7 +237,7 @@ async fn prepare<S: TaskSource>(
     claim: &Claim,
     environment: &BTreeMap<String, String>,
     reporter: &Reporter,
-) -> Result<Workspace, AttemptEnd> {
+) -> Result<(Workspace, Lock), AttemptEnd> {
     let task = &claim.task;
     let failed = |error: &dyn std::fmt::Display| AttemptEnd::new(EndReason::Workspace, error.to_string());
     let broken = |error: WorkspaceError| AttemptEnd::new(EndReason::Workspace, explained(&error));
@@ -255,6 +257,8 @@ async fn prepare<S: TaskSource>(
     };
     let note = |text: &str| tracing::info!(task = %task.id, "{text}");
     let workspace = runner.workspaces.prepare(&request, &note).await.map_err(broken)?;
+    let workspace = workspace.with_environment(environment.clone());
+    let lock = workspace.lock(LOCK_LIMIT).await.map_err(broken)?;
     reporter
         .frame(FrameBody::Workspace {
             base_commit: workspace.base_commit.clone(),
@@ -271,12 +275,12 @@ async fn prepare<S: TaskSource>(
     };
     let ran = workspace.run_setup(environment, keep).await;
     match ran {
-        Ok(None) => Ok(workspace),
+        Ok(None) => Ok((workspace, lock)),
         Ok(Some(code)) => {
             let command = "set-up command of .cadence.toml".to_owned();
             reporter.event(EventData::CommandRun { command, exit_code: Some(code), output: Some(output) }).await;
             if code == 0 {
-                Ok(workspace)
+                Ok((workspace, lock))
             } else {
                 Err(failed(&format!("the set-up command of .cadence.toml ended with exit code {code}")))
             }
@@ -295,7 +299,6 @@ async fn closed(
 ) -> AttemptEnd {
     let mut end = AttemptEnd::new(reason, summary);
     let kept: Result<_, WorkspaceError> = async {
-        let _lock = workspace.lock(LOCK_LIMIT).await?;
         for note in workspace.finish(&commit_message(claim)).await?.notes {
             reporter.event(EventData::Error { message: note, recoverable: true }).await;
         }
