@@ -43,6 +43,31 @@ async fn line(host: &mut HostProcess) -> String {
         .text
 }
 
+/// Whether somebody holds the lock on a file.
+fn locked(path: &Path) -> bool {
+    matches!(std::fs::File::open(path).unwrap().try_lock(), Err(std::fs::TryLockError::WouldBlock))
+}
+
+#[tokio::test]
+async fn the_workspace_is_locked_while_anything_of_the_agent_lives() {
+    let home = TempDir::new().unwrap();
+    let lock = home.path().join("lock");
+    let daemon = format!("{MARKED_DAEMON}; while [ ! -e pid ]; do :; done; echo ready; read end");
+    let spec = HostSpec { lock: Some(lock.clone()), ..spec(home.path(), &daemon) };
+    let mut first = host(&spec).await;
+    assert_eq!(line(&mut first).await, "ready");
+    assert!(locked(&lock));
+    let mut second = host(&spec).await;
+    assert_eq!(second.next_line().await.unwrap(), None);
+    assert!(second.wait().await.stderr.contains("cannot be locked"));
+
+    // A host that is killed leaves its agent, and with it the lock; the sweep frees it.
+    kill(Pid::from_raw(first.id().unwrap().cast_signed()), Signal::SIGKILL).unwrap();
+    first.wait().await;
+    kill_marked(&spec.marker);
+    eventually("the lock is free", || (!locked(&lock)).then_some(())).await;
+}
+
 #[tokio::test]
 async fn relays_lines_and_the_exit_code() {
     let home = TempDir::new().unwrap();
