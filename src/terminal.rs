@@ -1,13 +1,13 @@
 //! The terminal: what it can do, and printing to it.
 
-use std::io::{IsTerminal, Write};
-use std::time::Duration;
-
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-
 use crate::config::ColorWhen;
 use crate::error::CommandError;
-use crate::render::Line;
+use crate::render::{CYAN, DIM, Line};
+use std::io::{IsTerminal, Write};
+
+const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
+/// Back to the start of the line, and nothing on it.
+const ERASE: &str = "\r\u{1b}[2K";
 
 /// What standard input, output and error are.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +78,10 @@ fn print(lines: impl IntoIterator<Item = String>) -> Result<(), CommandError> {
 /// Prints while a status line stays below. The status line is there only on a terminal.
 pub struct Screen {
     pub terminal: Terminal,
-    bar: ProgressBar,
+    /// The words of the status line, while it is on the screen.
+    status: Option<String>,
+    /// Which of the spinner's frames comes next.
+    frame: usize,
     /// The last line printed was empty: two are never needed.
     blank: bool,
     /// Output was closed by its reader; what follows goes nowhere.
@@ -87,40 +90,42 @@ pub struct Screen {
 
 impl Screen {
     pub fn new(terminal: Terminal) -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        if terminal.status {
-            let template = if terminal.color_err { "{spinner:.cyan} {msg:.dim}" } else { "{spinner} {msg}" };
-            let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner());
-            bar.set_style(style);
-        }
-        Self { terminal, bar, blank: true, closed: false }
+        Self { terminal, status: None, frame: 0, blank: true, closed: false }
     }
 
-    /// Shows the status line, or changes its words.
+    /// Shows the status line, or changes its words; each call turns the spinner.
     pub fn status(&mut self, text: &str) {
-        if !self.terminal.status {
-            return;
-        }
-        let columns = usize::from(crossterm::terminal::size().map_or(80, |(columns, _)| columns));
-        self.bar.set_message(crate::text::cut(&crate::text::clean_line(text), columns.saturating_sub(4)));
-        if self.bar.is_hidden() {
-            self.bar.set_draw_target(ProgressDrawTarget::stderr());
-            self.bar.enable_steady_tick(Duration::from_millis(120));
+        if self.terminal.status {
+            self.frame = (self.frame + 1) % SPINNER.len();
+            self.status = Some(text.to_owned());
+            self.draw();
         }
     }
 
     /// Takes the status line away, for a prompt or the end.
     pub fn clear_status(&mut self) {
-        if self.terminal.status && !self.bar.is_hidden() {
-            self.bar.disable_steady_tick();
-            self.bar.set_message("");
-            let _ = crossterm::execute!(
-                std::io::stderr(),
-                crossterm::cursor::MoveToColumn(0),
-                crossterm::terminal::Clear(crossterm::terminal::ClearType::CurrentLine)
-            );
-            self.bar.set_draw_target(ProgressDrawTarget::hidden());
+        if self.status.take().is_some() {
+            erase();
         }
+    }
+
+    fn draw(&self) {
+        let Some(text) = &self.status else { return };
+        let columns = usize::from(crossterm::terminal::size().map_or(80, |(columns, _)| columns));
+        // Room is left for the `^C` that the terminal itself writes: on the next line it could not be taken away.
+        let line = Line::of(CYAN, SPINNER[self.frame]).add(DIM, format!(" {text}")).cut(columns.saturating_sub(4));
+        let mut out = std::io::stderr().lock();
+        let _ = write!(out, "{ERASE}{}", line.paint(self.terminal.color_err)).and_then(|()| out.flush());
+    }
+
+    /// Runs `print` while the status line is away.
+    fn aside<T>(&self, print: impl FnOnce() -> T) -> T {
+        if self.status.is_some() {
+            erase();
+        }
+        let result = print();
+        self.draw();
+        result
     }
 
     /// Prints lines above the status line. A reader that went away ends the printing, not the work.
@@ -145,7 +150,7 @@ impl Screen {
     /// Says something on standard error.
     pub fn note(&mut self, lines: &[Line]) {
         let terminal = self.terminal;
-        self.bar.suspend(|| terminal.note(lines));
+        self.aside(|| terminal.note(lines));
     }
 
     /// Whether nobody reads the output any more.
@@ -157,7 +162,7 @@ impl Screen {
         if self.closed {
             return Ok(());
         }
-        match self.bar.suspend(print) {
+        match self.aside(print) {
             Err(error) if error.quiet => {
                 self.closed = true;
                 Ok(())
@@ -165,6 +170,11 @@ impl Screen {
             other => other,
         }
     }
+}
+
+fn erase() {
+    let mut out = std::io::stderr().lock();
+    let _ = write!(out, "{ERASE}").and_then(|()| out.flush());
 }
 
 impl Drop for Screen {

@@ -228,7 +228,7 @@ fn refused(server: &str, status: StatusCode, body: &[u8], retry_after: Option<St
     };
     let mut error = CommandError::new(exit, clean_line(&api.error));
     error.not_found = status == StatusCode::NOT_FOUND;
-    for detail in &api.details {
+    for detail in api.details.iter().filter(|detail| !api.error.contains(&detail.message)) {
         error = error.hint(format!("{}: {}", clean_line(&detail.path), clean_line(&detail.message)));
     }
     if let Some(message) = &api.message {

@@ -22,6 +22,11 @@ use prompt::{Choice, Prompt, Step};
 pub use question::{answers, questions};
 use view::View;
 
+/// How often the status line moves.
+const SPIN: Duration = Duration::from_millis(120);
+/// How often an end is looked for that could not be asked about.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// A task to follow.
 #[derive(Clone, Debug)]
 pub struct Followed {
@@ -147,7 +152,7 @@ enum Wake {
 
 impl Follower {
     async fn run(&mut self, mut stream: Stream) -> Result<Outcome, CommandError> {
-        let mut tick = interval(Duration::from_secs(1));
+        let mut tick = interval(if self.terminal.status { SPIN } else { LOOK });
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         if let Some(outcome) = self.look_for_requests().await? {
             return Ok(outcome);

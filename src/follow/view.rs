@@ -16,6 +16,7 @@ pub struct View {
     screen: Screen,
     options: Options,
     renderers: BTreeMap<Uuid, (EventRenderer, Option<Line>)>,
+    descriptions: BTreeMap<Uuid, String>,
     started: Instant,
     /// What happens now, in a few words.
     activity: String,
@@ -37,6 +38,7 @@ impl View {
             screen: Screen::new(terminal),
             options,
             renderers: tasks.iter().map(|f| (f.task.id, (renderer(), f.label.clone()))).collect(),
+            descriptions: tasks.iter().map(|f| (f.task.id, f.task.task_description.clone())).collect(),
             started: Instant::now(),
             activity: String::new(),
             delta: String::new(),
@@ -60,19 +62,38 @@ impl View {
                 self.activity = "thinking".to_owned();
             }
             EventData::FileEdit { .. } | EventData::CommandRun { .. } => self.activity = "thinking".to_owned(),
+            EventData::Progress { note: Some(note), .. } => self.activity.clone_from(note),
             _ => {}
         }
         if self.options.json {
             return self.screen.json(event);
         }
+        if self.is_said_elsewhere(event) {
+            return Ok(());
+        }
         let Some((renderer, label)) = self.renderers.get_mut(&event.task_id) else { return Ok(()) };
         let mut lines = renderer.lines(event);
         if let Some(label) = label {
-            // Side by side, empty lines would only tear apart what belongs together.
-            lines.retain(|line| !line.is_blank());
+            // Side by side, empty lines around words would only tear apart what belongs together.
+            while lines.last().is_some_and(Line::is_blank) {
+                lines.pop();
+            }
+            let blank = lines.iter().take_while(|line| line.is_blank()).count();
+            lines.drain(..blank);
             lines = lines.into_iter().map(|line| line.after(label.clone())).collect();
         }
         self.screen.print(&lines)
+    }
+
+    /// Whoever typed the task knows it, and the status line says how far it is.
+    fn is_said_elsewhere(&self, event: &Event) -> bool {
+        match &event.data {
+            EventData::Message { text, .. } => {
+                self.options.attended && self.descriptions.get(&event.task_id).is_some_and(|known| known == text)
+            }
+            EventData::Progress { .. } => self.screen.terminal.status,
+            _ => false,
+        }
     }
 
     /// Shows a request, if it is not on the screen yet.

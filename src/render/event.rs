@@ -1,5 +1,7 @@
 //! Events of a task as lines.
 
+use std::collections::HashSet;
+
 use cadence_protocol::{ApprovalKind, Decision, EditAction, Event, EventData, TaskStatus, WaitingFor};
 use serde_json::Value;
 
@@ -21,6 +23,8 @@ pub struct EventRenderer {
     limits: Limits,
     /// The command that stands in the line above.
     announced: Option<String>,
+    /// Requests that are questions: those are answered, not allowed.
+    questions: HashSet<String>,
     /// Whether ends and starts are shown: a log shows them, a followed run has its own summary.
     frame: bool,
 }
@@ -28,7 +32,13 @@ pub struct EventRenderer {
 impl EventRenderer {
     /// Words are broken to `width` columns where one is given.
     pub fn new(width: Option<usize>) -> Self {
-        Self { width, limits: Limits { diff: 24, output: 6, failed_output: 24 }, announced: None, frame: false }
+        Self {
+            width,
+            limits: Limits { diff: 24, output: 6, failed_output: 24 },
+            announced: None,
+            questions: HashSet::new(),
+            frame: false,
+        }
     }
 
     /// Folds nothing.
@@ -83,8 +93,15 @@ impl EventRenderer {
                 lines
             }
             EventData::StatusChanged { to, reason, .. } => status(*to, reason.as_deref()),
-            EventData::ApprovalRequested { kind, tool, input, .. } => request(*kind, tool, input, self.limits.diff),
-            EventData::ApprovalResolved { decision, by, .. } => vec![resolved(*decision, by)],
+            EventData::ApprovalRequested { approval_id, kind, tool, input, .. } => {
+                if *kind == ApprovalKind::Question {
+                    self.questions.insert(approval_id.clone());
+                }
+                request(*kind, tool, input, self.limits.diff)
+            }
+            EventData::ApprovalResolved { approval_id, decision, by } => {
+                vec![resolved(*decision, by, self.questions.remove(approval_id))]
+            }
             EventData::Message { text, from } => {
                 let mut lines = text.lines().map(|l| Line::of(MAGENTA, "› ").add(BOLD, l)).collect::<Vec<_>>();
                 if let Some(last) = lines.last_mut()
@@ -246,10 +263,11 @@ fn command_lines(command: &str) -> Vec<Line> {
     out
 }
 
-fn resolved(decision: Decision, by: &str) -> Line {
+fn resolved(decision: Decision, by: &str, question: bool) -> Line {
     let by = text::clean_line(by);
     let by = if by.is_empty() { String::new() } else { format!(" by {by}") };
     match decision {
+        Decision::Allow if question => Line::of(GREEN, "✓ ").add(DIM, format!("answered{by}")),
         Decision::Allow => Line::of(GREEN, "✓ ").add(DIM, format!("allowed{by}")),
         Decision::Deny => Line::of(RED, "✗ ").add(DIM, format!("denied{by}")),
         Decision::Withdrawn => Line::of(DIM, "◦ request withdrawn"),
@@ -314,7 +332,19 @@ pub fn tool_summary(input: &Value) -> String {
     };
     let telling = TELLING.iter().find_map(|name| fields.get(*name).and_then(Value::as_str));
     let first = || fields.values().find_map(Value::as_str);
-    text::cut(&text::clean_line(telling.or_else(first).unwrap_or_default()), 120)
+    text::cut(in_workspace(&text::clean_line(telling.or_else(first).unwrap_or_default())), 120)
+}
+
+/// A path inside a workspace, from its checkout on: where workspaces are is of no use to a reader.
+fn in_workspace(path: &str) -> &str {
+    const ID: usize = 36;
+    let relative = || {
+        let (_, after) = path.split_once("/workspaces/")?;
+        let (id, after) = (after.get(..ID)?, after.get(ID..)?.strip_prefix('/')?);
+        let (_, inside) = after.split_once('/')?;
+        (path.starts_with('/') && uuid::Uuid::parse_str(id).is_ok() && !inside.is_empty()).then_some(inside)
+    };
+    relative().unwrap_or(path)
 }
 
 fn count_lines(diff: &str) -> (usize, usize) {

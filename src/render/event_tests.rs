@@ -191,6 +191,16 @@ fn commands_side_by_side_are_told_apart() {
 }
 
 #[test]
+fn paths_in_a_workspace_start_at_its_checkout() {
+    let show = |path: &str| tool_summary(&json!({"file_path": path}));
+    let id = "2b5d1935-40c9-4c4b-8839-c76da5d6f675";
+    assert_eq!(show(&format!("/data/workspaces/{id}/calc/src/a.rs")), "src/a.rs");
+    assert_eq!(show(&format!("/data/workspaces/{id}/calc")), format!("/data/workspaces/{id}/calc"));
+    assert_eq!(show("/data/workspaces/mine/calc/a.rs"), "/data/workspaces/mine/calc/a.rs");
+    assert_eq!(show("src/a.rs"), "src/a.rs");
+}
+
+#[test]
 fn hostile_text_is_harmless() {
     let shown = show(vec![
         tool("Read\u{1b}[2J", json!({"file_path": "\u{1b}]0;owned\u{7}x"})),

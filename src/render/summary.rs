@@ -63,7 +63,8 @@ impl Summary {
         let mut lines = Vec::new();
         let good = matches!(task.status, TaskStatus::Completed | TaskStatus::PrOpen);
         if let Some(error) = task.error.as_deref().filter(|_| !good && task.status.is_end()) {
-            lines.extend(markdown(error, self.width).into_iter().take(20).map(|line| line.indent(2)));
+            let width = self.width.map(|width| width.saturating_sub(2));
+            lines.extend(markdown(error, width).into_iter().take(20).map(|line| line.indent(2)));
         }
         lines.insert(0, heading(task));
         lines.extend(self.ways(task));
