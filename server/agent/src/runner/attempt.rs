@@ -9,6 +9,7 @@ use cadence_protocol::{AttemptEnd, Claim, Command, CommandBody, EndReason, Event
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::report::{Reporter, finish, insist};
 use super::steer::{self, Steering, Verdict};
@@ -133,9 +134,13 @@ async fn whole<S: TaskSource>(
     }
     let prepared = tokio::select! {
         prepared = prepare(runner, &claim, &environment, reporter) => prepared,
-        reason = steering.cancelled_meanwhile() => return Leave::End(AttemptEnd::new(EndReason::Cancelled, reason)),
+        (command, reason) = steering.cancelled_meanwhile() => {
+            steering.acknowledge(command).await;
+            return Leave::End(AttemptEnd::new(EndReason::Cancelled, reason));
+        }
         () = runner.closing.cancelled() => return Leave::Closing,
     };
+    steering.acknowledge_settled().await;
     // Nobody else writes there until the attempt has ended.
     let (workspace, _lock) = match prepared {
         Ok(prepared) => prepared,
@@ -338,21 +343,19 @@ fn commit_message(claim: &Claim) -> String {
 
 impl<S: TaskSource> Steering<S> {
     /// Waits for a cancel while there is no agent yet. A pause is remembered; everything else is kept for later.
-    async fn cancelled_meanwhile(&mut self) -> String {
+    /// It may be dropped at any moment: whatever it has received it has dealt with before it waits again.
+    async fn cancelled_meanwhile(&mut self) -> (Uuid, String) {
         loop {
             let Some(command) = self.receive().await else { std::future::pending().await };
             match command.body {
-                CommandBody::Cancel { reason } => {
-                    self.acknowledge(command.id).await;
-                    return format!("Cancelled {reason}.");
-                }
+                CommandBody::Cancel { reason } => return (command.id, format!("Cancelled {reason}.")),
                 CommandBody::Pause => {
                     self.paused = true;
-                    self.acknowledge(command.id).await;
+                    self.settled.push(command.id);
                 }
                 CommandBody::Resume { text: None } if self.paused => {
                     self.paused = false;
-                    self.acknowledge(command.id).await;
+                    self.settled.push(command.id);
                 }
                 _ => self.keep(command),
             }

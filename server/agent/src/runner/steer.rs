@@ -46,12 +46,14 @@ pub struct Steering<S> {
     lost: CancellationToken,
     /// Commands that came too early.
     kept: VecDeque<Command>,
+    /// Commands that are dealt with and not acknowledged yet.
+    pub settled: Vec<Uuid>,
     pub paused: bool,
 }
 
 impl<S: TaskSource> Steering<S> {
     pub fn new(source: Arc<S>, lease: Lease, inbox: mpsc::Receiver<Command>, lost: CancellationToken) -> Self {
-        Self { source, lease, inbox, lost, kept: VecDeque::new(), paused: false }
+        Self { source, lease, inbox, lost, kept: VecDeque::new(), settled: Vec::new(), paused: false }
     }
 
     /// The next new command; `None` when there will be none.
@@ -65,6 +67,13 @@ impl<S: TaskSource> Steering<S> {
 
     pub async fn acknowledge(&self, command: Uuid) {
         insist(&self.lost, "acknowledge", || self.source.acknowledge(&self.lease, command)).await;
+    }
+
+    /// Acknowledges what was dealt with while nothing could be waited for.
+    pub async fn acknowledge_settled(&mut self) {
+        for command in std::mem::take(&mut self.settled) {
+            self.acknowledge(command).await;
+        }
     }
 
     /// Waits, without an agent, until the pause ends.
