@@ -108,7 +108,9 @@ impl Rest {
     }
 
     pub async fn remove(&self, id: Uuid, force: bool) -> Result<(), CommandError> {
-        let _: serde_json::Value = self.post(&["tasks", &id.to_string(), "remove"], &RemoveTask { force }).await?;
+        let request = self.request(Method::POST, &["tasks", &id.to_string(), "remove"], &())?;
+        // The answer is empty.
+        self.send_request(request.json(&RemoveTask { force })).await?;
         Ok(())
     }
 
