@@ -88,6 +88,8 @@ pub async fn serve(
     let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
     let mut server = tokio::spawn(axum::serve(listener, service).with_graceful_shutdown(ended).into_future());
     let exit = tokio::select! {
+        // A server that was told to end may have ended by the time that this looks.
+        biased;
         exit = exited => exit.unwrap_or(Exit::Shutdown),
         served = &mut server => {
             closing.cancel();

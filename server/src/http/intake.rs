@@ -37,8 +37,10 @@ pub async fn new_task(app: &App, who: &Principal, peer: SocketAddr, request: Cre
         }
         if request.branch.is_none() {
             base_branch = checkout.branch.clone().unwrap_or_default();
-            // Another branch's commit is found by its name, when the workspace is made.
             base_commit = base_commit.or_else(|| Some(checkout.head.clone()));
+        } else if base_commit.is_none() {
+            // The task starts from what the branch is now, however long it has to wait.
+            base_commit = Some(checkout.commit_of(&base_branch).await.map_err(|error| refused("branch", &error))?);
         }
         (checkout.name, Some(checkout.root.to_string_lossy().into_owned()))
     } else if let Some(url) = &request.repo_url {
@@ -97,8 +99,10 @@ fn check(request: &CreateTask) -> Result<(), Failure> {
     if request.repo_path.is_some() && request.repo_url.is_some() {
         return Err(Failure::invalid("repoUrl", "`repoPath` is given already"));
     }
-    if let Some(branch) = &request.branch {
-        text("branch", branch, 250)?;
+    if let Some(branch) = &request.branch
+        && !workspace::is_branch_name(branch)
+    {
+        return Err(Failure::invalid("branch", format!("`{branch}` is not a name that a branch can have")));
     }
     if let Some(commit) = &request.commit
         && !((4..=64).contains(&commit.len()) && commit.bytes().all(|b| b.is_ascii_hexdigit()))

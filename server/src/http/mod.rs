@@ -2,6 +2,7 @@
 
 mod approvals;
 mod auth;
+mod docs;
 mod error;
 mod events;
 mod health;
@@ -23,6 +24,7 @@ use axum::{Json, Router};
 use cadence_agent::workspace::Workspaces;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::limit::RequestBodyLimitLayer;
 use tower_http::timeout::TimeoutLayer;
 use utoipa::OpenApi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
@@ -146,11 +148,13 @@ pub fn router(app: App) -> Router {
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/api/openapi.json", get(|| async { Json(openapi()) }))
+        .route("/api/docs", get(docs::page))
         .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT));
     let streams = streams.route("/api/ws/stream", get(ws::upgrade));
     answers
         .merge(streams)
-        .layer(DefaultBodyLimit::max(BODY_LIMIT))
+        .layer(DefaultBodyLimit::disable())
+        .layer(RequestBodyLimitLayer::new(BODY_LIMIT))
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(from_fn(error::shape))
         .layer(from_fn_with_state(app.clone(), note))

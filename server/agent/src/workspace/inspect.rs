@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::mirror::resolve;
+use super::names::is_branch_name;
 use super::{Environment, Origin, WorkspaceError, repo_name};
 use crate::git::{Git, fields};
 
@@ -71,6 +73,21 @@ pub async fn inspect(path: &Path) -> Result<Checkout, WorkspaceError> {
         dirty,
         root,
     })
+}
+
+impl Checkout {
+    /// The commit of a branch of this repository, of one that was fetched from `origin`, or of a tag.
+    pub async fn commit_of(&self, branch: &str) -> Result<String, WorkspaceError> {
+        if !is_branch_name(branch) {
+            return Err(WorkspaceError::BranchName(branch.to_owned()));
+        }
+        let git = Git::new(&self.root, &Environment::new());
+        let names = ["refs/heads/", "refs/remotes/origin/", "refs/tags/"].map(|prefix| format!("{prefix}{branch}"));
+        resolve(&git, &names.each_ref().map(String::as_str)).await?.ok_or_else(|| WorkspaceError::NoSuchBranch {
+            branch: branch.to_owned(),
+            origin: self.root.display().to_string(),
+        })
+    }
 }
 
 /// Finds the repository that `path` is in.
