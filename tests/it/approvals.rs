@@ -20,7 +20,7 @@ fn an_allowed_command_runs() {
     assert_eq!(repo.show(&repo.task_branches()[0], "made.txt"), "hi");
     let events = env.events(&id);
     assert_eq!(of_type(&events, "approval_resolved")[0]["decision"], "allow");
-    env.cadence(["approvals", "allow", &approval]).run().code(1);
+    env.cadence(["approvals", "allow", &approval]).run().code(2).complains("waits");
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn a_command_can_be_edited_before_it_runs() {
     let id = env.detach(&repo, NEEDS, []);
     let approval = env.wait_approval(&id);
     let edited = json!({"command": "sh -c 'echo edited > made.txt'", "description": "Edited"}).to_string();
-    env.cadence(["approvals", "allow", &approval, "--input", &edited]).run().code(0);
+    env.cadence(["approvals", "allow", &approval, "--edit", &edited]).run().code(0);
     env.cadence(["tasks", "wait", &id]).run().code(0);
     assert_eq!(repo.show(&repo.task_branches()[0], "made.txt"), "edited");
 }
@@ -107,11 +107,11 @@ fn a_question_is_answered() {
     let id = env.detach(&repo, "Choose [[scenario:question]]", ["--permission", "all"]);
     let approval = env.wait_approval(&id);
     assert_eq!(env.task(&id)["waitingFor"], "answer");
-    env.cadence(["approvals", "answer", &approval, "nonesuch"]).run();
-    env.cadence(["approvals", "answer", &approval, "sqlite"]).run();
+    env.cadence(["approvals", "allow", &approval]).run().code(2).complains("answer");
+    env.cadence(["approvals", "answer", &approval, "sqlite"]).run().code(0);
     env.cadence(["tasks", "wait", &id]).run().code(0);
     let told = env.api.requests().last().unwrap().tool_results();
-    assert!(told[0].contains("Which database?"), "{told:?}");
+    assert!(told[0].contains("\"Which database?\"=\"sqlite\""), "{told:?}");
 }
 
 #[test]

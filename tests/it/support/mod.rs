@@ -22,7 +22,7 @@ use tempfile::TempDir;
 
 pub use command::{Cmd, Running};
 pub use http::Http;
-pub use redact::redacted;
+pub use redact::{redacted, snapshots};
 pub use repo::Repo;
 pub use server::{Server, TOKEN};
 pub use socket::Socket;

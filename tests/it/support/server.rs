@@ -16,7 +16,9 @@ pub struct Server {
 impl Server {
     pub(super) fn start(env: &TestEnv) -> Self {
         let data = env.path("serve");
-        Self::start_with(env.cadence(["serve", "--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()]))
+        let serve = env.cadence(["serve", "--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()]);
+        // What a killed server ran is taken up when its lease has expired.
+        Self::start_with(serve.args(["--lease-secs", "3"]))
     }
 
     /// Starts a server with a command of one's own.

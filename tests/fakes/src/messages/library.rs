@@ -73,7 +73,7 @@ pub fn scenario(name: &str) -> Option<Scenario> {
             .text("Through the gate."),
         "hang" => s.hang().text("This text will never be said to its end, however long anybody waits."),
         // 0.63 dollars a step with the prices of Sonnet.
-        "budget" => s.bash("echo step").usage(Usage { input: 200_000, output: 2_000, cache_read: 0 }).repeat_last(),
+        "budget" => s.bash("echo step").usage(Usage { input: 1_000, output: 42_000, cache_read: 0 }).repeat_last(),
         "many-turns" => s.bash("echo step").repeat_last(),
         "error-400" => s.error(400, ALWAYS).text("never"),
         "error-401" => s.error(401, ALWAYS).text("never"),

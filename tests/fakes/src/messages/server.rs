@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::scenario::{Step, Trouble};
-use super::wire::{Asked, Reply, error_body, texts};
+use super::wire::{Asked, Reply, error_body, said, texts};
 use super::{Gate, Scenario, library};
 
 /// A scripted Messages API, served from a thread of its own until it is dropped.
@@ -41,20 +41,20 @@ pub struct Recorded {
 impl Recorded {
     /// What the user said, in order.
     pub fn user_texts(&self) -> Vec<String> {
-        self.of_role("user").flat_map(|m| texts(&m["content"])).map(str::to_owned).collect()
+        self.messages().flat_map(said).map(str::to_owned).collect()
     }
 
     /// The contents of all tool results, in order.
     pub fn tool_results(&self) -> Vec<String> {
-        let blocks = self.of_role("user").flat_map(|m| m["content"].as_array().into_iter().flatten());
+        let blocks = self.messages().flat_map(|m| m["content"].as_array().into_iter().flatten());
         blocks
             .filter(|b| b["type"] == "tool_result")
             .map(|b| b["content"].as_str().map_or_else(|| texts(&b["content"]).collect(), str::to_owned))
             .collect()
     }
 
-    fn of_role(&self, role: &'static str) -> impl Iterator<Item = &Value> {
-        self.body["messages"].as_array().into_iter().flatten().filter(move |m| m["role"] == role)
+    fn messages(&self) -> impl Iterator<Item = &Value> {
+        self.body["messages"].as_array().into_iter().flatten()
     }
 }
 

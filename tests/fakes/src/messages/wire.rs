@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 use super::scenario::{Step, Usage};
 
+/// How the CLI begins what it passes on.
+const DURING_A_TURN: &str = "The user sent a new message while you were working:";
+
 /// What a script needs to know of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Asked {
@@ -36,19 +39,16 @@ impl Asked {
             cwd: working_directory(body).unwrap_or_else(|| ".".to_owned()),
         };
         for message in messages {
-            match message["role"].as_str() {
-                Some("assistant") => asked.step += 1,
-                Some("user") => {
-                    for text in texts(&message["content"]).filter(|t| !t.trim_start().starts_with("<system-reminder>"))
-                    {
-                        asked.said = text.to_owned();
-                        if let Some(name) = marker(text) {
-                            asked.scenario = Some(name.to_owned());
-                            asked.step = 0;
-                        }
-                    }
+            if message["role"] == "assistant" {
+                asked.step += 1;
+                continue;
+            }
+            for text in said(message) {
+                asked.said = text.to_owned();
+                if let Some(name) = marker(text) {
+                    asked.scenario = Some(name.to_owned());
+                    asked.step = 0;
                 }
-                _ => {}
             }
         }
         asked
@@ -59,6 +59,15 @@ impl Asked {
 pub(super) fn texts(content: &Value) -> impl Iterator<Item = &str> {
     let blocks = content.as_array().map(Vec::as_slice).unwrap_or_default();
     content.as_str().into_iter().chain(blocks.iter().filter(|b| b["type"] == "text").filter_map(|b| b["text"].as_str()))
+}
+
+/// What the user says in a message. The CLI passes on what comes during a turn in its own name.
+pub(super) fn said(message: &Value) -> impl Iterator<Item = &str> {
+    let user = message["role"] == "user";
+    texts(&message["content"]).filter_map(move |text| match text.trim_start().strip_prefix(DURING_A_TURN) {
+        Some(rest) => Some(rest.split("\n\nIMPORTANT:").next().unwrap_or(rest).trim()),
+        None => Some(text).filter(|text| user && !text.trim_start().starts_with("<system-reminder>")),
+    })
 }
 
 fn marker(text: &str) -> Option<&str> {
@@ -215,6 +224,16 @@ mod tests {
         let asked = Asked::read(&body);
         assert_eq!((asked.scenario.as_deref(), asked.step, asked.said.as_str()), (Some("edit"), 1, "and go on"));
         assert!(!asked.auxiliary);
+    }
+
+    #[test]
+    fn what_is_said_during_a_turn_counts() {
+        let text = format!("{DURING_A_TURN}\nand [[scenario:more]]\n\nIMPORTANT: do it");
+        let body = json!({"tools": [{}], "messages": [
+            user(json!("start")), {"role": "system", "content": "skills"}, {"role": "system", "content": text},
+        ]});
+        let asked = Asked::read(&body);
+        assert_eq!((asked.scenario.as_deref(), asked.said.as_str()), (Some("more"), "and [[scenario:more]]"));
     }
 
     #[test]
