@@ -43,16 +43,21 @@ impl Shell {
 }
 
 pub fn run(args: &Args) -> CommandResult {
-    let mut script = Vec::new();
-    let shells = Shells::builtins();
-    let shell = shells
-        .completer(args.shell.name())
-        .ok_or_else(|| CommandError::failed(format!("{} is not supported", args.shell.name())))?;
-    shell
-        .write_registration("COMPLETE", "cadence", "cadence", "cadence", &mut script)
-        .map_err(|error| CommandError::failed("the script cannot be made").caused_by(error))?;
+    let script = script(args.shell)?;
     std::io::stdout().lock().write_all(&script)?;
     Ok(Exit::Done)
+}
+
+fn script(shell: Shell) -> Result<Vec<u8>, CommandError> {
+    let mut script = Vec::new();
+    let shells = Shells::builtins();
+    let completer = shells
+        .completer(shell.name())
+        .ok_or_else(|| CommandError::failed(format!("{} is not supported", shell.name())))?;
+    completer
+        .write_registration("COMPLETE", "cadence", "cadence", "cadence", &mut script)
+        .map_err(|error| CommandError::failed("the script cannot be made").caused_by(error))?;
+    Ok(script)
 }
 
 #[cfg(test)]
@@ -62,9 +67,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_shell_has_completions() {
-        for shell in Shell::value_variants() {
-            assert!(Shells::builtins().completer(shell.name()).is_some(), "{}", shell.name());
+    fn the_files_in_completions_are_what_is_printed() {
+        for (shell, file) in [
+            (Shell::Bash, include_str!("../../completions/cadence.bash")),
+            (Shell::Zsh, include_str!("../../completions/_cadence")),
+            (Shell::Fish, include_str!("../../completions/cadence.fish")),
+            (Shell::Powershell, include_str!("../../completions/_cadence.ps1")),
+            (Shell::Elvish, include_str!("../../completions/cadence.elv")),
+        ] {
+            let name = shell.name();
+            let printed = String::from_utf8(script(shell).unwrap()).unwrap();
+            assert_eq!(printed, file, "write it anew: cadence completions {name} > completions/…");
         }
+        assert_eq!(Shell::value_variants().len(), 5);
     }
 }

@@ -211,13 +211,18 @@ fn disk(data: &Path) -> Check {
     let Ok(space) = nix::sys::statvfs::statvfs(place) else {
         return Check::new("data", State::Warning, format!("{}, free space unknown", data.display()));
     };
-    let free = u64::from(space.blocks_available()).saturating_mul(u64::from(space.fragment_size()));
+    let free = wide(space.blocks_available()).saturating_mul(wide(space.fragment_size()));
     let found = format!("{}, {} free", data.display(), text::bytes(free));
     match free {
         0..NONE => Check::new("data", State::Failed, found).hint("Make some room: workspaces and events need it."),
         NONE..LITTLE => Check::new("data", State::Warning, found).hint("Workspaces may soon not fit any more."),
         _ => Check::new("data", State::Ok, found),
     }
+}
+
+/// These counts are narrower on some systems.
+fn wide(value: impl Into<u64>) -> u64 {
+    value.into()
 }
 
 fn screen(terminal: Terminal) -> Check {

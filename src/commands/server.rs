@@ -135,8 +135,11 @@ async fn logs(context: &Context, follow: bool, lines: usize) -> CommandResult {
     }
     let mut place = std::fs::metadata(&path).map_or(0, |meta| meta.len());
     print(&embedded::last_lines(&path, lines))?;
+    if !follow {
+        return Ok(Exit::Done);
+    }
     let mut partial = String::new();
-    while follow {
+    loop {
         tokio::time::sleep(LOOK).await;
         let (more, next) = read_from(&path, place).unwrap_or_default();
         place = next;
@@ -147,7 +150,6 @@ async fn logs(context: &Context, follow: bool, lines: usize) -> CommandResult {
             print(&lines)?;
         }
     }
-    Ok(Exit::Done)
 }
 
 /// What was written since `place`; from the beginning where the log was moved aside.

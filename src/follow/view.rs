@@ -48,11 +48,11 @@ impl View {
 
     pub fn event(&mut self, event: &Event) -> Result<(), CommandError> {
         match &event.data {
-            EventData::ApprovalRequested { approval_id, .. } => {
-                // With JSON on standard output, the request is shown when it is asked.
-                if !self.options.json && !self.shown.insert(approval_id.clone()) {
-                    return Ok(());
-                }
+            // With JSON on standard output, the request is shown when it is asked.
+            EventData::ApprovalRequested { approval_id, .. }
+                if !self.options.json && !self.shown.insert(approval_id.clone()) =>
+            {
+                return Ok(());
             }
             EventData::ToolUse { tool, input, .. } => {
                 self.activity = format!("{tool} {}", tool_summary(input));
