@@ -129,7 +129,7 @@ fn it_starts_from_the_branch_that_it_is_told() {
     run.run().code(0);
     assert_eq!(repo.show(&repo.task_branches()[0], "only-here.txt"), "x");
     let run = env.cadence(["run", "Write [[scenario:write-only]]", "--branch", "nonesuch"]).cwd(repo.path());
-    run.run().code(1).shows("nonesuch");
+    run.run().code(2).complains("nonesuch");
 }
 
 #[test]

@@ -69,6 +69,8 @@ fn bad_options_are_two() {
         "--permission=root",
         "--agent=nonesuch",
         "--nonsense",
+        "--branch=-x",
+        "--branch=nonesuch",
         "--model=",
     ] {
         let run = env.cadence(["run", "Write", option]).cwd(repo.path()).run();
