@@ -14,7 +14,6 @@ use cadence_agent::runner::{Agents, Runner};
 use cadence_agent::workspace::Workspaces;
 use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -65,13 +64,13 @@ pub async fn serve(
         agents,
         workspaces,
         program: config.program.clone(),
+        limit: config.workers,
         environment: inherited(),
         closing: closing.clone(),
     });
-    let mut workers = JoinSet::new();
-    for _ in 0..config.workers.max(1) {
-        workers.spawn(runner.clone().work());
-    }
+    // Whoever had a lease here is dead: the lock says so.
+    store.end_leases().await.map_err(storage)?;
+    let mut runner = tokio::spawn(runner.work());
 
     let idle = idle(store.clone(), activity, config.idle_exit);
     let stop = closing.clone();
@@ -101,14 +100,14 @@ pub async fn serve(
     };
     // A client that holds its request open does not hold up the end.
     let _ = timeout(CLOSE_LIMIT, async {
-        while workers.join_next().await.is_some() {}
+        let _ = (&mut runner).await;
         if !server.is_finished() {
             let _ = timeout(Duration::from_secs(2), &mut server).await;
         }
     })
     .await;
     server.abort();
-    workers.shutdown().await;
+    runner.abort();
     store.close().await;
     Ok(exit)
 }

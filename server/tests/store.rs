@@ -54,7 +54,7 @@ impl World {
     }
 
     async fn claim(&self) -> Claim {
-        self.store.claim(60).await.unwrap().expect("something to claim")
+        self.store.claim(Uuid::new_v4(), 60).await.unwrap().expect("something to claim")
     }
 
     async fn read(&self, task: &Task) -> Task {
@@ -117,11 +117,12 @@ async fn a_task_runs_from_pending_to_completed() {
     assert_eq!(claim.spec.budget_usd, Some(1.0));
     assert!(!claim.recovered);
     assert_eq!(world.read(&task).await.status, TaskStatus::Running);
-    assert!(world.store.claim(60).await.unwrap().is_none(), "it is held");
+    assert!(world.store.claim(Uuid::new_v4(), 60).await.unwrap().is_none(), "it is held");
 
     let usage = Usage { cost_usd: 0.25, input_tokens: 10, output_tokens: 5 };
     world.store.report(claim.lease, vec![said(1, "hello"), frame(2, FrameBody::Usage { usage })]).await.unwrap();
-    world.store.finish(claim.lease, vec![said(3, "bye")], AttemptEnd::new(EndReason::Done, "did it")).await.unwrap();
+    world.store.report(claim.lease, vec![said(3, "bye")]).await.unwrap();
+    world.store.finish(claim.lease, AttemptEnd::new(EndReason::Done, "did it")).await.unwrap();
 
     let task = world.read(&task).await;
     assert_eq!((task.status, task.progress, task.end_reason), (TaskStatus::Completed, 100, Some(EndReason::Done)));
@@ -137,7 +138,7 @@ async fn a_task_runs_from_pending_to_completed() {
 async fn a_repeated_report_is_stored_once_and_a_lost_lease_is_refused() {
     let world = World::new().await;
     let task = world.task("x").await;
-    let claim = world.store.claim(0).await.unwrap().unwrap();
+    let claim = world.store.claim(Uuid::new_v4(), 0).await.unwrap().unwrap();
     for _ in 0..3 {
         world.store.report(claim.lease, vec![said(1, "once"), said(2, "and once")]).await.unwrap();
     }
@@ -152,9 +153,9 @@ async fn a_repeated_report_is_stored_once_and_a_lost_lease_is_refused() {
     assert!(matches!(late, Err(StoreError::Fenced)), "{late:?}");
     assert!(matches!(world.store.heartbeat(claim.lease).await, Err(StoreError::Fenced)));
     let end = AttemptEnd::new(EndReason::Done, "");
-    assert!(matches!(world.store.finish(claim.lease, vec![], end.clone()).await, Err(StoreError::Fenced)));
-    world.store.finish(second.lease, vec![said(3, "here")], end.clone()).await.unwrap();
-    assert!(matches!(world.store.finish(second.lease, vec![], end).await, Err(StoreError::Fenced)));
+    assert!(matches!(world.store.finish(claim.lease, end.clone()).await, Err(StoreError::Fenced)));
+    world.store.finish(second.lease, end.clone()).await.unwrap();
+    assert!(matches!(world.store.finish(second.lease, end).await, Err(StoreError::Fenced)));
     assert_eq!(world.kinds(&task).await.iter().filter(|k| *k == "task_completed").count(), 1);
 }
 
@@ -217,9 +218,10 @@ async fn an_approval_is_answered_once_and_reaches_the_runner() {
 
     let commands = world.commands(&claim).await;
     assert!(matches!(&commands[..], [Command { body: CommandBody::Approval { decision: Decision::Allow, .. }, .. }]));
-    world.store.acknowledge(task.id, commands[0].id).await.unwrap();
+    let ack = frame(3, FrameBody::Ack { command: commands[0].id });
+    world.store.report(claim.lease, vec![ack]).await.unwrap();
     assert!(world.commands(&claim).await.is_empty());
-    world.store.report(claim.lease, vec![state(3, LiveState::Running, None)]).await.unwrap();
+    world.store.report(claim.lease, vec![state(4, LiveState::Running, None)]).await.unwrap();
     assert_eq!(world.read(&task).await.status, TaskStatus::Running);
 }
 
@@ -227,7 +229,7 @@ async fn an_approval_is_answered_once_and_reaches_the_runner() {
 async fn what_waited_for_a_runner_that_died_is_withdrawn() {
     let world = World::new().await;
     let task = world.task("x").await;
-    let claim = world.store.claim(0).await.unwrap().unwrap();
+    let claim = world.store.claim(Uuid::new_v4(), 0).await.unwrap().unwrap();
     let session = FrameBody::Session { session_id: "s-1".into(), model: Some("m".into()) };
     let frames = vec![frame(1, session), asked(2, "a1"), state(3, LiveState::Waiting, Some(WaitingFor::Approval))];
     world.store.report(claim.lease, frames).await.unwrap();
@@ -252,7 +254,7 @@ async fn a_follow_up_that_comes_as_the_attempt_ends_is_not_lost() {
     let session = FrameBody::Session { session_id: "s-1".into(), model: None };
     world.store.report(claim.lease, vec![frame(1, session)]).await.unwrap();
     world.store.message(world.who.clone(), task.id, "and tests".into()).await.unwrap();
-    world.store.finish(claim.lease, vec![], AttemptEnd::new(EndReason::Done, "done")).await.unwrap();
+    world.store.finish(claim.lease, AttemptEnd::new(EndReason::Done, "done")).await.unwrap();
 
     let after = world.read(&task).await;
     assert_eq!((after.status, after.attempt), (TaskStatus::Pending, 2));
@@ -269,7 +271,7 @@ async fn a_follow_up_to_an_ended_task_begins_an_attempt_in_its_session() {
     let session = FrameBody::Session { session_id: "s-1".into(), model: None };
     let usage = FrameBody::Usage { usage: Usage { cost_usd: 0.75, ..Usage::default() } };
     world.store.report(claim.lease, vec![frame(1, session), frame(2, usage)]).await.unwrap();
-    world.store.finish(claim.lease, vec![], AttemptEnd::new(EndReason::Failed, "no")).await.unwrap();
+    world.store.finish(claim.lease, AttemptEnd::new(EndReason::Failed, "no")).await.unwrap();
     let task = world.read(&task).await;
     assert_eq!((task.status, task.error.as_deref()), (TaskStatus::Failed, Some("no")));
 
@@ -293,12 +295,12 @@ async fn pending_work_is_held_back_and_cancelled_without_a_runner() {
     let world = World::new().await;
     let held = world.task("held").await;
     world.store.pause(world.who.clone(), held.id).await.unwrap();
-    assert!(world.store.claim(60).await.unwrap().is_none());
+    assert!(world.store.claim(Uuid::new_v4(), 60).await.unwrap().is_none());
     let resumed = world.store.resume(world.who.clone(), held.id, None).await.unwrap();
     assert_eq!(resumed.status, TaskStatus::Pending);
     let cancelled = world.store.cancel(world.who.clone(), held.id).await.unwrap();
     assert_eq!((cancelled.status, cancelled.end_reason), (TaskStatus::Cancelled, Some(EndReason::Cancelled)));
-    assert!(world.store.claim(60).await.unwrap().is_none());
+    assert!(world.store.claim(Uuid::new_v4(), 60).await.unwrap().is_none());
     assert_eq!(world.kinds(&held).await.iter().filter(|k| *k == "task_completed").count(), 1);
     // Cancelling what is cancelled changes nothing.
     world.store.cancel(world.who.clone(), held.id).await.unwrap();
@@ -313,7 +315,7 @@ async fn a_paused_attempt_without_a_runner_is_taken_up_when_something_is_wanted_
     let claim = world.claim().await;
     world.store.report(claim.lease, vec![state(1, LiveState::Paused, None)]).await.unwrap();
     world.store.release(claim.lease).await.unwrap();
-    assert!(world.store.claim(60).await.unwrap().is_none(), "it stays paused");
+    assert!(world.store.claim(Uuid::new_v4(), 60).await.unwrap().is_none(), "it stays paused");
     world.store.resume(world.who.clone(), task.id, Some("go".into())).await.unwrap();
     let next = world.claim().await;
     assert_eq!(next.task.status, TaskStatus::Paused);

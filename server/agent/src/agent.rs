@@ -44,6 +44,8 @@ pub struct Launch {
     pub directory: PathBuf,
     /// First message to the agent.
     pub prompt: String,
+    /// What [`Output::Taken`] says when the agent has taken it.
+    pub prompt_id: Uuid,
     pub session: SessionStart,
     pub model: Option<String>,
     pub permission: PermissionMode,
@@ -80,7 +82,7 @@ pub struct Session {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
     /// A follow-up: taken at the next boundary during a turn, else the start of a new turn.
-    Message(String),
+    Message { id: Uuid, text: String },
     /// Stop the turn; the session lives and a message goes on. The next [`Output::TurnEnd`] is the answer, whatever its
     /// outcome (the turn may just have ended). Between turns it has no effect and no answer.
     Interrupt,
@@ -100,6 +102,8 @@ pub enum Output {
     Event(EventData),
     /// Transient text of the `Output` event that follows.
     Delta(String),
+    /// The agent has taken this message; one that was sent and not taken is still to come, and a turn with it.
+    Taken(Uuid),
     /// The agent's session is known.
     Started { session_id: String, model: Option<String> },
     /// Total of this process so far.
@@ -122,8 +126,6 @@ pub struct TurnEnd {
     pub denials: Vec<Denial>,
     /// Background commands of the agent's own that still run; another turn follows when they end.
     pub background: usize,
-    /// Messages that were sent and that this turn did not take; another turn follows for them.
-    pub pending_messages: usize,
 }
 
 /// A tool that the agent wanted and did not get.

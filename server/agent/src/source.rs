@@ -22,16 +22,8 @@ pub trait TaskSource: Send + Sync + 'static {
     /// Waits until there are commands for the attempt that are not acknowledged and not in `seen`, and gives them in order.
     fn commands(&self, lease: &Lease, seen: &[Uuid]) -> impl Future<Output = Result<Vec<Command>, SourceError>> + Send;
 
-    /// The command was carried out; it is not delivered again.
-    fn acknowledge(&self, lease: &Lease, command: Uuid) -> impl Future<Output = Result<(), SourceError>> + Send;
-
-    /// Ends the attempt, with the frames that were not reported yet. A repeat is harmless.
-    fn finish(
-        &self,
-        lease: &Lease,
-        frames: Vec<Frame>,
-        end: AttemptEnd,
-    ) -> impl Future<Output = Result<(), SourceError>> + Send;
+    /// Ends the attempt. Messages that were not taken begin a new one.
+    fn finish(&self, lease: &Lease, end: AttemptEnd) -> impl Future<Output = Result<(), SourceError>> + Send;
 
     /// Gives the attempt back to be continued later, by whoever claims it next.
     fn release(&self, lease: &Lease) -> impl Future<Output = Result<(), SourceError>> + Send;
@@ -42,6 +34,9 @@ pub enum SourceError {
     /// Another runner holds the attempt, or it has ended: stop, and report nothing more.
     #[error("the lease of this attempt is lost")]
     LeaseLost,
+    /// The queue cannot take this, now or later.
+    #[error("the queue refused: {0}")]
+    Refused(String),
     /// There will be no more work.
     #[error("the queue is closed")]
     Closed,

@@ -32,6 +32,7 @@ impl Stage {
             attempt: 1,
             directory: work.path().into(),
             prompt: prompt.into(),
+            prompt_id: Uuid::nil(),
             session: SessionStart::New,
             model: None,
             permission: PermissionMode::Edits,
@@ -143,6 +144,10 @@ impl Running {
     }
 }
 
+fn message(text: &str) -> Input {
+    Input::Message { id: Uuid::new_v4(), text: text.to_owned() }
+}
+
 #[tokio::test]
 async fn fixes_the_failing_test() {
     let stage = Stage::new("Fix the failing test");
@@ -151,7 +156,7 @@ async fn fixes_the_failing_test() {
     let end = running.turn_end().await;
     assert_eq!(end.outcome, TurnOutcome::Success);
     assert!(end.summary.contains("no model"), "{}", end.summary);
-    assert_eq!((end.background, end.pending_messages), (0, 0));
+    assert_eq!(end.background, 0);
     assert!(stage.tests_pass());
     assert_eq!(running.commands(), [("ls", Some(0)), ("sh test.sh", Some(1)), ("sh test.sh", Some(0))]);
     let edit = running.seen.iter().find_map(|event| match event {
@@ -234,7 +239,7 @@ async fn the_mode_ask_asks_for_edits_until_told_always() {
     running.answer(id, Decision::Allow, true, None).await;
     running.turn_end().await;
     assert!(stage.read("README.md").contains("## Usage"));
-    running.say(Input::Message("Add a --version flag, and never mind [[sleep 0]]".into())).await;
+    running.say(message("Add a --version flag, and never mind [[sleep 0]]")).await;
     let (id, _, tool) = running.approval().await;
     assert_eq!(tool, "Bash", "the edit was not asked for again");
     running.answer(id, Decision::Allow, false, None).await;
@@ -248,10 +253,9 @@ async fn a_message_in_a_turn_is_part_of_it() {
     let stage = Stage::new("[[ask touch one]]");
     let mut running = stage.start().await;
     let (id, ..) = running.approval().await;
-    running.say(Input::Message("[[run touch two]]".into())).await;
+    running.say(message("[[run touch two]]")).await;
     running.answer(id, Decision::Allow, false, None).await;
-    let end = running.turn_end().await;
-    assert_eq!(end.pending_messages, 0);
+    running.turn_end().await;
     assert_eq!(running.commands(), [("touch one", Some(0)), ("touch two", Some(0))]);
     running.close().await;
 }
@@ -265,7 +269,7 @@ async fn an_interrupt_stops_a_command_and_a_message_goes_on() {
     assert_eq!(running.turn_end().await.outcome, TurnOutcome::Interrupted);
     assert!(!alive(shell));
     assert!(!stage.work.path().join("after").exists());
-    running.say(Input::Message("[[run touch more]]".into())).await;
+    running.say(message("[[run touch more]]")).await;
     // The command that was stopped is begun again, and stopped again.
     eventually("the command", || (stage.read("shell") != format!("{shell}\n")).then_some(())).await;
     running.say(Input::Interrupt).await;

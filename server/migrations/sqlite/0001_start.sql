@@ -64,8 +64,8 @@ CREATE TABLE tasks (
     archived_at     INTEGER
 ) STRICT;
 CREATE INDEX tasks_by_user ON tasks (user_id, created_at DESC, id DESC);
-CREATE INDEX tasks_by_status ON tasks (user_id, status, created_at DESC);
-CREATE INDEX tasks_by_hex ON tasks (hex_id);
+CREATE INDEX tasks_by_status ON tasks (user_id, status, created_at DESC, id DESC);
+CREATE INDEX tasks_by_hex ON tasks (user_id, hex_id);
 
 CREATE TABLE attempts (
     task_id         BLOB NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
@@ -73,7 +73,10 @@ CREATE TABLE attempts (
     user_id         BLOB NOT NULL REFERENCES users (id),
     state           TEXT NOT NULL,                 -- pending, running, waiting, paused, succeeded, failed, cancelled
     prompt          TEXT NOT NULL,
-    session_id      TEXT,
+    from_session    TEXT,                          -- session of the attempt before, to go on with
+    session_id      TEXT,                          -- its own, once the agent has taken the prompt
+    wanted          INTEGER NOT NULL DEFAULT 0,    -- somebody wants a paused attempt to go on
+    holder          BLOB,                          -- the process that has the lease
     lease_epoch     INTEGER NOT NULL DEFAULT 0,    -- fencing number
     lease_until     INTEGER NOT NULL DEFAULT 0,
     last_source_seq INTEGER NOT NULL DEFAULT 0,
@@ -120,7 +123,7 @@ CREATE TABLE commands (
     created_at  INTEGER NOT NULL,
     acked_at    INTEGER
 ) STRICT;
-CREATE INDEX commands_open ON commands (task_id, attempt) WHERE acked_at IS NULL;
+CREATE INDEX commands_by_task ON commands (task_id, attempt, number);
 
 CREATE TABLE approvals (
     task_id     BLOB NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
@@ -147,3 +150,4 @@ CREATE TABLE idempotency (
     created_at  INTEGER NOT NULL,
     PRIMARY KEY (user_id, key)
 ) STRICT;
+CREATE INDEX idempotency_by_task ON idempotency (task_id);

@@ -78,6 +78,8 @@ pub struct Claim {
     pub spec: AttemptSpec,
     /// Session of the agent to go on with, where there is one.
     pub session_id: Option<String>,
+    /// Whether that session is this attempt's own, so that the agent knows what it was asked.
+    pub begun: bool,
     /// Whether the attempt already ran and what ran it died.
     pub recovered: bool,
     /// Number of the last frame that the server has of this attempt.
@@ -149,6 +151,10 @@ pub enum FrameBody {
     },
     Usage {
         usage: Usage,
+    },
+    /// A command was carried out; it is not delivered again.
+    Ack {
+        command: Uuid,
     },
     /// Where the work is and what it starts from.
     Workspace {

@@ -103,7 +103,7 @@ fn with_error_body(mut response: Response, id: &str) -> Response {
             StatusCode::NOT_FOUND => ("not_found", "there is nothing at this path"),
             StatusCode::METHOD_NOT_ALLOWED => ("method_not_allowed", "this path does not answer to this method"),
             StatusCode::PAYLOAD_TOO_LARGE => ("too_large", "the request is too large"),
-            StatusCode::REQUEST_TIMEOUT => ("timeout", "the request took too long"),
+            StatusCode::SERVICE_UNAVAILABLE => ("timeout", "the server took too long"),
             StatusCode::UPGRADE_REQUIRED => ("upgrade_required", "this path wants a WebSocket"),
             _ if status.is_client_error() => ("bad_request", "the request was not understood"),
             _ => ("internal", "the server failed"),

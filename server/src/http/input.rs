@@ -33,14 +33,16 @@ pub async fn command(
             let fields = serde_json::Value::Object(input.fields.into_iter().collect());
             let request: CreateTask =
                 serde_json::from_value(fields).map_err(|error| Failure::invalid("body", error.to_string()))?;
-            let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok());
-            one(tasks::submit(&app, who, peer, key, request).await?)
+            one(tasks::submit(&app, who, peer, &headers, request).await?)
         }
         InputAction::CancelTask => one(app.store.cancel(who, id()?).await?),
         InputAction::GetStatus => one(app.store.task(who.user_id, id()?).await?),
         InputAction::PauseTask => one(app.store.pause(who, id()?).await?),
         InputAction::ResumeTask => {
             let id = id()?;
+            if let Some(told) = &input.message {
+                intake::text("message", told, MAX_DESCRIPTION)?;
+            }
             one(app.store.resume(who, id, input.message).await?)
         }
         InputAction::SendMessage => {

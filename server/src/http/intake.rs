@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use cadence_agent::project::{self, AgentDefaults};
 use cadence_agent::workspace::{self, Origin, WorkspaceError};
 use cadence_protocol::{CreateTask, Executor, MAX_DESCRIPTION, TaskSourceKind};
@@ -25,7 +25,7 @@ pub async fn new_task(app: &App, who: &Principal, peer: SocketAddr, request: Cre
     let mut base_branch = request.branch.clone().unwrap_or_default();
     let mut base_commit = request.commit.clone();
     let (repo_name, repo_path) = if let Some(path) = &request.repo_path {
-        if !peer.ip().is_loopback() {
+        if !peer.ip().to_canonical().is_loopback() {
             return Err(Failure::invalid("repoPath", "it is taken from the server's own machine only; send `repoUrl`"));
         }
         let checkout = workspace::inspect(Path::new(path)).await.map_err(|error| refused("repoPath", &error))?;
@@ -151,11 +151,10 @@ pub fn text(path: &str, value: &str, max: usize) -> Result<(), Failure> {
 }
 
 /// The `Idempotency-Key` of a request (IETF draft-ietf-httpapi-idempotency-key-header).
-pub fn idempotency(key: Option<&str>, request: &CreateTask) -> Result<Option<Idempotency>, Failure> {
-    let Some(key) = key else { return Ok(None) };
-    if key.is_empty() || key.len() > 255 {
-        return Err(Failure::bad_request("`Idempotency-Key` must have 1 to 255 characters"));
-    }
+pub fn idempotency(headers: &HeaderMap, request: &CreateTask) -> Result<Option<Idempotency>, Failure> {
+    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
+    let key = key.to_str().ok().filter(|key| (1..=255).contains(&key.len()));
+    let key = key.ok_or_else(|| Failure::bad_request("`Idempotency-Key` must be 1 to 255 ASCII characters"))?;
     let body = serde_json::to_vec(request)
         .map_err(|error| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", error.to_string()))?;
     Ok(Some(Idempotency { key: key.to_owned(), request: Sha256::digest(&body).to_vec() }))

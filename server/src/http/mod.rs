@@ -149,7 +149,7 @@ pub fn router(app: App) -> Router {
         .route("/readyz", get(health::ready))
         .route("/api/openapi.json", get(|| async { Json(openapi()) }))
         .route("/api/docs", get(docs::page))
-        .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, TIMEOUT));
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, TIMEOUT));
     let streams = streams.route("/api/ws/stream", get(ws::upgrade));
     answers
         .merge(streams)

@@ -72,8 +72,7 @@ pub async fn create(
     headers: HeaderMap,
     ApiJson(request): ApiJson<CreateTask>,
 ) -> Result<Response, Failure> {
-    let key = headers.get("idempotency-key").and_then(|value| value.to_str().ok());
-    let task = submit(&app, who, peer, key, request).await?;
+    let task = submit(&app, who, peer, &headers, request).await?;
     let location = format!("/api/tasks/{}", task.id);
     Ok((StatusCode::CREATED, [(header::LOCATION, location)], Json(task)).into_response())
 }
@@ -82,10 +81,16 @@ pub async fn submit(
     app: &App,
     who: Principal,
     peer: SocketAddr,
-    key: Option<&str>,
+    headers: &HeaderMap,
     request: CreateTask,
 ) -> Result<Task, Failure> {
-    let key = intake::idempotency(key, &request)?;
+    let key = intake::idempotency(headers, &request)?;
+    // Looked up first: a repeat succeeds although the repository may not be what it was.
+    if let Some(key) = &key
+        && let Some(task) = app.store.repeated(who.user_id, key).await?
+    {
+        return Ok(task);
+    }
     let new = intake::new_task(app, &who, peer, request).await?;
     Ok(app.store.create_task(new, key).await?.0)
 }
@@ -181,7 +186,13 @@ pub async fn remove(
         let text = format!("a task that is {} cannot be removed; cancel it first", task.status);
         return Err(Failure::new(StatusCode::CONFLICT, "conflict", text));
     }
-    match app.workspaces.remove(id, body.force).await {
+    // An archived task takes no message, so nothing begins while its workspace goes.
+    app.store.archive(who.user_id, id, true).await?;
+    let removed = app.workspaces.remove(id, body.force).await;
+    if removed.is_err() && task.archived_at.is_none() {
+        app.store.archive(who.user_id, id, false).await?;
+    }
+    match removed {
         Ok(()) => {}
         Err(error @ (WorkspaceError::Unmerged { .. } | WorkspaceError::Uncommitted { .. })) => {
             return Err(Failure::new(StatusCode::CONFLICT, "unmerged", error.to_string())

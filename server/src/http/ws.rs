@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::error::Failure;
 use super::{App, OpenStream, auth};
 use crate::events::feed::{Feed, Item};
-use crate::store::{Filter, Principal};
+use crate::store::{Filter, Principal, StoreError};
 
 /// Largest frame of a client, in bytes.
 const MAX_FRAME: usize = 64 * 1024;
@@ -183,6 +183,9 @@ impl Connection {
         if self.feeds.len() >= MAX_SUBSCRIPTIONS && !self.feeds.contains_key(&task_id) {
             return Some(error("too_many", format!("at most {MAX_SUBSCRIPTIONS} subscriptions on one connection")));
         }
+        if let Some(before) = self.feeds.remove(&task_id) {
+            before.abort();
+        }
         let (app, user, outbox) = (self.app.clone(), self.who.user_id, self.outbox.clone());
         let feed = if task_id == "*" {
             tokio::spawn(async move {
@@ -198,7 +201,11 @@ impl Connection {
             let feed = Feed::start(app.store.clone(), user, id, after);
             let last_seq = match app.store.task(user, id).await {
                 Ok(task) => task.last_seq,
-                Err(failure) => return Some(error("not_found", failure.to_string())),
+                Err(StoreError::NotFound(what)) => return Some(error("not_found", format!("there is no {what}"))),
+                Err(reason) => {
+                    tracing::error!(error = %reason, "a task cannot be read");
+                    return Some(error("storage", "the storage failed"));
+                }
             };
             let subscribed = ServerFrame::Subscribed { task_id: task_id.clone(), last_seq };
             tokio::spawn(async move {
@@ -207,9 +214,7 @@ impl Connection {
                 }
             })
         };
-        if let Some(before) = self.feeds.insert(task_id, feed.abort_handle()) {
-            before.abort();
-        }
+        self.feeds.insert(task_id, feed.abort_handle());
         None
     }
 }
@@ -240,7 +245,7 @@ async fn events(mut feed: Feed, task_id: Uuid, outbox: mpsc::Sender<Message>) {
 }
 
 /// A snapshot of each task, then of each that changes: the newest at most so often, the last one always.
-async fn snapshots(app: App, user: Uuid, outbox: mpsc::Sender<Message>) -> Result<(), crate::store::StoreError> {
+async fn snapshots(app: App, user: Uuid, outbox: mpsc::Sender<Message>) -> Result<(), StoreError> {
     let mut live = app.store.hub().snapshots();
     let say = async |task: Task| {
         let frame = ServerFrame::Task { task: Box::new(task) };

@@ -17,6 +17,8 @@ const POLL: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Queue {
     store: Store,
+    /// This process, for the leases that it has.
+    holder: Uuid,
     lease_secs: u32,
     closed: CancellationToken,
 }
@@ -24,7 +26,7 @@ pub struct Queue {
 impl Queue {
     /// `closed` ends the waiting for work.
     pub fn new(store: Store, lease_secs: u32, closed: CancellationToken) -> Self {
-        Self { store, lease_secs, closed }
+        Self { store, holder: Uuid::new_v4(), lease_secs, closed }
     }
 }
 
@@ -33,6 +35,7 @@ impl From<StoreError> for SourceError {
         match error {
             StoreError::Fenced => Self::LeaseLost,
             StoreError::Closed => Self::Closed,
+            StoreError::Corrupt(_) | StoreError::Conflict(_) => Self::Refused(error.to_string()),
             other => Self::Unavailable(other.to_string()),
         }
     }
@@ -46,7 +49,7 @@ impl TaskSource for Queue {
             if self.closed.is_cancelled() {
                 return Err(SourceError::Closed);
             }
-            if let Some(claim) = self.store.claim(self.lease_secs).await? {
+            if let Some(claim) = self.store.claim(self.holder, self.lease_secs).await? {
                 return Ok(claim);
             }
             tokio::select! {
@@ -93,12 +96,8 @@ impl TaskSource for Queue {
         }
     }
 
-    async fn acknowledge(&self, lease: &Lease, command: Uuid) -> Result<(), SourceError> {
-        Ok(self.store.acknowledge(lease.task_id, command).await?)
-    }
-
-    async fn finish(&self, lease: &Lease, frames: Vec<Frame>, end: AttemptEnd) -> Result<(), SourceError> {
-        Ok(self.store.finish(*lease, frames, end).await?)
+    async fn finish(&self, lease: &Lease, end: AttemptEnd) -> Result<(), SourceError> {
+        Ok(self.store.finish(*lease, end).await?)
     }
 
     async fn release(&self, lease: &Lease) -> Result<(), SourceError> {

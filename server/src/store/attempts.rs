@@ -1,13 +1,13 @@
 //! Attempts: claim under a lease, report, end.
 
 use cadence_protocol::{
-    AttemptEnd, AttemptSpec, Claim, Decision, EndReason, EventData, Frame, FrameBody, Lease, LiveState, Task,
-    TaskStatus, Timestamp, Usage, WaitingFor,
+    AttemptEnd, AttemptSpec, Claim, CommandBody, Decision, EndReason, EventData, Frame, FrameBody, Lease, LiveState,
+    Task, TaskStatus, Timestamp, Usage, WaitingFor,
 };
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
-use super::commands::unanswered_messages;
+use super::commands::open_bodies;
 use super::rows::{self, number, word};
 use super::{Store, StoreError, Tx, micros, now};
 use crate::state::{self, AttemptState};
@@ -16,13 +16,19 @@ use crate::state::{self, AttemptState};
 #[derive(Clone, Debug)]
 pub struct AttemptRow {
     pub state: AttemptState,
-    pub session_id: Option<String>,
+    from_session: Option<String>,
+    session_id: Option<String>,
     pub lease_epoch: u64,
     pub lease_until: i64,
     pub last_source_seq: u64,
 }
 
 impl AttemptRow {
+    /// The agent's session to go on with.
+    pub fn session(self) -> Option<String> {
+        self.session_id.or(self.from_session)
+    }
+
     /// Whether a runner holds it now.
     pub fn is_held(&self, at: Timestamp) -> bool {
         self.state.is_live() && self.lease_until > micros(at)
@@ -78,7 +84,7 @@ impl Tx<'_> {
     ) -> Result<(), StoreError> {
         let next = task.attempt + 1;
         sqlx::query(
-            "INSERT INTO attempts (task_id, number, user_id, state, prompt, session_id, created_at) \
+            "INSERT INTO attempts (task_id, number, user_id, state, prompt, from_session, created_at) \
              VALUES (?, ?, ?, 'pending', ?, ?, ?)",
         )
         .bind(task.id)
@@ -117,7 +123,7 @@ impl Tx<'_> {
         };
         self.append(task, task.attempt, [(at, completed)]).await?;
         sqlx::query(
-            "UPDATE attempts SET ended_at = ?, end_reason = ?, lease_until = 0 WHERE task_id = ? AND number = ?",
+            "UPDATE attempts SET ended_at = ?, end_reason = ?, lease_until = 0, holder = NULL WHERE task_id = ? AND number = ?",
         )
         .bind(micros(at))
         .bind(end.reason.as_str())
@@ -237,7 +243,10 @@ impl Tx<'_> {
             EventData::ApprovalRequested { approval_id, kind, tool, input, suggestions } => {
                 sqlx::query(
                     "INSERT INTO approvals (task_id, id, user_id, attempt, kind, tool, input, suggestions, created_at) \
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (task_id, id) DO NOTHING",
+                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (task_id, id) DO UPDATE SET \
+                     attempt = excluded.attempt, kind = excluded.kind, tool = excluded.tool, input = excluded.input, \
+                     suggestions = excluded.suggestions, created_at = excluded.created_at, decision = NULL, \
+                     decided_by = NULL, decided_at = NULL",
                 )
                 .bind(task.id)
                 .bind(approval_id)
@@ -300,6 +309,17 @@ impl Tx<'_> {
                     .execute(&mut *self.conn)
                     .await?;
             }
+            FrameBody::Ack { command } => {
+                sqlx::query(
+                    "UPDATE commands SET acked_at = ? WHERE id = ? AND task_id = ? AND attempt = ? AND acked_at IS NULL",
+                )
+                .bind(micros(at))
+                .bind(command)
+                .bind(task.id)
+                .bind(task.attempt)
+                .execute(&mut *self.conn)
+                .await?;
+            }
             FrameBody::Usage { usage } => {
                 sqlx::query(
                     "UPDATE attempts SET cost_usd = ?, input_tokens = ?, output_tokens = ? WHERE task_id = ? AND number = ?",
@@ -334,17 +354,36 @@ impl Tx<'_> {
 }
 
 impl Store {
-    /// Takes the oldest attempt that can be run: one that waits, or one whose runner let its lease expire.
-    pub async fn claim(&self, lease_secs: u32) -> Result<Option<Claim>, StoreError> {
-        self.write(move |tx| Box::pin(async move { claim(tx, lease_secs).await })).await
+    /// Takes the oldest attempt that can be run: one that waits, or one whose runner let its lease expire. What the holder
+    /// itself holds it does not take again, however late it is with its heartbeat (a machine that was suspended).
+    pub async fn claim(&self, holder: Uuid, lease_secs: u32) -> Result<Option<Claim>, StoreError> {
+        self.write(move |tx| Box::pin(async move { claim(tx, holder, lease_secs).await })).await
+    }
+
+    /// Ends all leases: for a server that starts, and has the data for itself, so that nobody else runs anything of it.
+    pub async fn end_leases(&self) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            Box::pin(async move {
+                sqlx::query(
+                    "UPDATE attempts SET lease_until = 0, holder = NULL \
+                     WHERE state IN ('pending', 'running', 'waiting', 'paused') AND holder IS NOT NULL",
+                )
+                .execute(&mut *tx.conn)
+                .await?;
+                Ok(())
+            })
+        })
+        .await
     }
 
     /// How many attempts wait for a runner or are run; paused ones need nothing.
     pub async fn busy_attempts(&self) -> Result<u64, StoreError> {
-        let n: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM attempts WHERE state IN ('pending', 'running', 'waiting')")
-                .fetch_one(&self.reads)
-                .await?;
+        let n: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM attempts \
+             WHERE state IN ('pending', 'running', 'waiting', 'paused') AND state <> 'paused'",
+        )
+        .fetch_one(&self.reads)
+        .await?;
         Ok(n.unsigned_abs())
     }
 
@@ -369,24 +408,32 @@ impl Store {
     }
 
     /// Ends the attempt. Follow-ups that came too late for it begin a new one; a repeat is harmless.
-    pub async fn finish(&self, lease: Lease, frames: Vec<Frame>, end: AttemptEnd) -> Result<(), StoreError> {
+    pub async fn finish(&self, lease: Lease, mut end: AttemptEnd) -> Result<(), StoreError> {
         self.write(move |tx| {
             Box::pin(async move {
-                let (task, row) = tx.leased(&lease).await?;
-                tx.take_frames(&task, &row, frames).await?;
-                let late = unanswered_messages(tx.conn, task.id, task.attempt).await?;
-                let cancelled = end.reason == EndReason::Cancelled;
+                let (task, _) = tx.leased(&lease).await?;
+                let open = open_bodies(tx.conn, task.id, task.attempt).await?;
+                let cancel = open.iter().find_map(|body| match body {
+                    CommandBody::Cancel { reason } => Some(format!("Cancelled {reason}.")),
+                    _ => None,
+                });
+                // Whoever cancelled was told that it is; that the work was done at that very moment changes nothing.
+                if let Some(summary) = cancel.filter(|_| end.reason != EndReason::Cancelled) {
+                    end = AttemptEnd { reason: EndReason::Cancelled, summary, ..end };
+                }
+                let late: Vec<String> = open
+                    .into_iter()
+                    .filter_map(|body| match body {
+                        CommandBody::Message { text, .. } | CommandBody::Resume { text: Some(text) } => Some(text),
+                        _ => None,
+                    })
+                    .filter(|_| end.reason != EndReason::Cancelled)
+                    .collect();
                 tx.end_attempt(&task, end).await?;
-                if !late.is_empty() && !cancelled {
+                if !late.is_empty() {
                     let task = rows::owned(tx.conn, task.user_id, task.id).await?;
-                    let session = tx.attempt(&task).await?.session_id;
-                    for (_, text, from) in &late {
-                        let message = EventData::Message { text: text.clone(), from: from.clone() };
-                        tx.append(&task, task.attempt + 1, [(now(), message)]).await?;
-                    }
-                    let prompt: Vec<_> = late.iter().map(|(_, text, _)| text.as_str()).collect();
-                    tx.new_attempt(&task, &prompt.join("\n\n"), session, "a follow-up came as the attempt ended")
-                        .await?;
+                    let session = tx.attempt(&task).await?.session();
+                    tx.new_attempt(&task, &late.join("\n\n"), session, "a follow-up came as the attempt ended").await?;
                 }
                 super::commands::close(tx.conn, task.id, task.attempt).await
             })
@@ -399,7 +446,11 @@ impl Store {
         self.write(move |tx| {
             Box::pin(async move {
                 let (task, _) = tx.leased(&lease).await?;
-                set_lease(tx.conn, &lease, 1).await?;
+                sqlx::query("UPDATE attempts SET lease_until = 0, holder = NULL WHERE task_id = ? AND number = ?")
+                    .bind(lease.task_id)
+                    .bind(lease.attempt)
+                    .execute(&mut *tx.conn)
+                    .await?;
                 tx.changes.work = true;
                 tx.changes.tasks.insert(task.id);
                 Ok(())
@@ -409,19 +460,21 @@ impl Store {
     }
 }
 
-async fn claim(tx: &mut Tx<'_>, lease_secs: u32) -> Result<Option<Claim>, StoreError> {
-    // A paused attempt whose runner died stays paused until somebody wants something of it.
+async fn claim(tx: &mut Tx<'_>, holder: Uuid, lease_secs: u32) -> Result<Option<Claim>, StoreError> {
+    // A paused attempt whose runner died stays paused until somebody wants it to go on. The states are named as the index
+    // has them, without which every attempt there ever was would be looked at.
     let found = sqlx::query(
-        "UPDATE attempts SET lease_epoch = lease_epoch + 1, lease_until = ?1, started_at = coalesce(started_at, ?2) \
+        "UPDATE attempts SET lease_epoch = lease_epoch + 1, lease_until = ?1, started_at = coalesce(started_at, ?2), \
+         holder = ?3, wanted = 0 \
          WHERE rowid = (SELECT rowid FROM attempts AS a \
-             WHERE a.state = 'pending' OR (a.state IN ('running', 'waiting') AND a.lease_until < ?2) \
-                OR (a.state = 'paused' AND a.lease_until < ?2 AND EXISTS (SELECT 1 FROM commands AS c \
-                    WHERE c.task_id = a.task_id AND c.attempt = a.number AND c.acked_at IS NULL)) \
+             WHERE a.state IN ('pending', 'running', 'waiting', 'paused') AND a.lease_until < ?2 \
+                AND a.holder IS NOT ?3 AND (a.state <> 'paused' OR a.wanted) \
              ORDER BY a.created_at LIMIT 1) \
-         RETURNING task_id, number, state, prompt, session_id, lease_epoch, last_source_seq",
+         RETURNING task_id, number, state, prompt, from_session, session_id, lease_epoch, last_source_seq",
     )
     .bind(expiry(lease_secs))
     .bind(micros(now()))
+    .bind(holder)
     .fetch_optional(&mut *tx.conn)
     .await?;
     let Some(row) = found else { return Ok(None) };
@@ -442,6 +495,7 @@ async fn claim(tx: &mut Tx<'_>, lease_secs: u32) -> Result<Option<Claim>, StoreE
     }
     let usage = attempt_usage(tx.conn, task_id, task.attempt).await?;
     let spec = spec(tx.conn, &task, row.try_get("prompt")?).await?;
+    let own: Option<String> = row.try_get("session_id")?;
     Ok(Some(Claim {
         lease: Lease {
             task_id,
@@ -450,7 +504,8 @@ async fn claim(tx: &mut Tx<'_>, lease_secs: u32) -> Result<Option<Claim>, StoreE
             ttl_secs: lease_secs,
         },
         spec,
-        session_id: row.try_get("session_id")?,
+        begun: own.is_some(),
+        session_id: own.or(row.try_get("from_session")?),
         recovered,
         last_source_seq: number(&row, "last_source_seq")?.unwrap_or_default(),
         usage,
@@ -482,7 +537,7 @@ pub(super) async fn attempt(
     attempt: u32,
 ) -> Result<Option<AttemptRow>, StoreError> {
     let row = sqlx::query(
-        "SELECT state, session_id, lease_epoch, lease_until, last_source_seq FROM attempts WHERE task_id = ? AND number = ?",
+        "SELECT state, from_session, session_id, lease_epoch, lease_until, last_source_seq FROM attempts WHERE task_id = ? AND number = ?",
     )
     .bind(task)
     .bind(attempt)
@@ -491,6 +546,7 @@ pub(super) async fn attempt(
     row.map(|row| {
         Ok(AttemptRow {
             state: word(&row, "state")?,
+            from_session: row.try_get("from_session")?,
             session_id: row.try_get("session_id")?,
             lease_epoch: number(&row, "lease_epoch")?.unwrap_or_default(),
             lease_until: row.try_get("lease_until")?,

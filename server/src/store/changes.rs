@@ -24,10 +24,6 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    pub fn clear(&mut self) {
-        *self = Self::default();
-    }
-
     pub fn merge(&mut self, other: Self) {
         self.events.extend(other.events);
         self.tasks.extend(other.tasks);

@@ -62,9 +62,7 @@ impl Store {
                 match task.status {
                     TaskStatus::Paused => resume(tx, &who, &task, text).await?,
                     // A pause that is still on its way is followed by this resume.
-                    TaskStatus::Running | TaskStatus::Waiting => {
-                        tx.command(&task, &CommandBody::Resume { text }).await?;
-                    }
+                    TaskStatus::Running | TaskStatus::Waiting => tell(tx, &who, &task, text, true).await?,
                     TaskStatus::Pending if text.is_none() => {}
                     _ => return refuse(&task, "resumed"),
                 }
@@ -110,12 +108,12 @@ impl Store {
                 if task.status == TaskStatus::Paused {
                     resume(tx, &who, &task, Some(text)).await?;
                 } else if task.status.is_end() {
-                    let session = tx.attempt(&task).await?.session_id;
+                    let session = tx.attempt(&task).await?.session();
                     let message = EventData::Message { text: text.clone(), from: who.name.clone() };
                     tx.append(&task, task.attempt + 1, [(now(), message)]).await?;
                     tx.new_attempt(&task, &text, session, "a follow-up").await?;
                 } else {
-                    tx.command(&task, &CommandBody::Message { text, from: who.name.clone() }).await?;
+                    tell(tx, &who, &task, Some(text), false).await?;
                 }
                 rows::owned(tx.conn, who.user_id, id).await
             })
@@ -214,21 +212,6 @@ impl Store {
             })
             .collect()
     }
-
-    pub async fn acknowledge(&self, task: Uuid, command: Uuid) -> Result<(), StoreError> {
-        self.write(move |tx| {
-            Box::pin(async move {
-                sqlx::query("UPDATE commands SET acked_at = ? WHERE id = ? AND task_id = ? AND acked_at IS NULL")
-                    .bind(micros(now()))
-                    .bind(command)
-                    .bind(task)
-                    .execute(&mut *tx.conn)
-                    .await?;
-                Ok(())
-            })
-        })
-        .await
-    }
 }
 
 fn by(who: &Principal) -> String {
@@ -236,40 +219,57 @@ fn by(who: &Principal) -> String {
 }
 
 async fn resume(tx: &mut Tx<'_>, who: &Principal, task: &Task, text: Option<String>) -> Result<(), StoreError> {
-    let row = tx.attempt(task).await?;
-    if row.lease_epoch == 0 {
+    if tx.attempt(task).await?.lease_epoch == 0 {
         // Held back before anything ran.
         tx.transition(task, AttemptState::Pending, Some(by(who))).await?;
         tx.changes.work = true;
         return match text {
-            Some(text) => tx.command(task, &CommandBody::Message { text, from: who.name.clone() }).await,
+            Some(_) => tell(tx, who, task, text, false).await,
             None => Ok(()),
         };
     }
-    tx.command(task, &CommandBody::Resume { text }).await
+    sqlx::query("UPDATE attempts SET wanted = 1 WHERE task_id = ? AND number = ?")
+        .bind(task.id)
+        .bind(task.attempt)
+        .execute(&mut *tx.conn)
+        .await?;
+    tell(tx, who, task, text, true).await
 }
 
-/// Follow-ups that the attempt has not taken: id, text, from.
-pub(super) async fn unanswered_messages(
+/// Orders a live attempt to go on, with a message or without; the message is in the log at once, and once.
+async fn tell(
+    tx: &mut Tx<'_>,
+    who: &Principal,
+    task: &Task,
+    text: Option<String>,
+    resume: bool,
+) -> Result<(), StoreError> {
+    let from = who.name.clone();
+    if let Some(text) = text.clone() {
+        let message = EventData::Message { text, from: from.clone() };
+        tx.append(task, task.attempt, [(now(), message)]).await?;
+    }
+    let body = match text {
+        Some(text) if !resume => CommandBody::Message { text, from },
+        text => CommandBody::Resume { text },
+    };
+    tx.command(task, &body).await
+}
+
+/// What an attempt was told and has not acknowledged, in order.
+pub(super) async fn open_bodies(
     conn: &mut SqliteConnection,
     task: Uuid,
     attempt: u32,
-) -> Result<Vec<(Uuid, String, String)>, StoreError> {
-    let rows = sqlx::query(
-        "SELECT id, body FROM commands WHERE task_id = ? AND attempt = ? AND acked_at IS NULL ORDER BY number",
+) -> Result<Vec<CommandBody>, StoreError> {
+    let bodies: Vec<String> = sqlx::query_scalar(
+        "SELECT body FROM commands WHERE task_id = ? AND attempt = ? AND acked_at IS NULL ORDER BY number",
     )
     .bind(task)
     .bind(attempt)
     .fetch_all(conn)
     .await?;
-    let mut messages = Vec::new();
-    for row in rows {
-        let body: String = row.try_get("body")?;
-        if let Ok(CommandBody::Message { text, from }) = serde_json::from_str(&body) {
-            messages.push((row.try_get("id")?, text, from));
-        }
-    }
-    Ok(messages)
+    bodies.iter().map(|body| serde_json::from_str(body).map_err(|e| StoreError::Corrupt(e.to_string()))).collect()
 }
 
 /// Acknowledges what an ended attempt can no longer carry out.

@@ -1,7 +1,7 @@
 //! Tasks: create, read, list, archive, remove.
 
 use cadence_protocol::{EventData, Task};
-use sqlx::{QueryBuilder, Sqlite};
+use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
 use super::changes::to_json;
@@ -23,7 +23,7 @@ impl Store {
             Box::pin(async move {
                 let at = now();
                 if let Some(key) = &key
-                    && let Some(task) = repeated(tx, new.user_id, key).await?
+                    && let Some(task) = repeated(tx.conn, new.user_id, key).await?
                 {
                     return Ok((task, false));
                 }
@@ -57,12 +57,33 @@ impl Store {
         .await
     }
 
+    /// The task that the same request made before.
+    pub async fn repeated(&self, user: Uuid, key: &Idempotency) -> Result<Option<Task>, StoreError> {
+        repeated(&mut *self.reads.acquire().await?, user, key).await
+    }
+
     pub async fn task(&self, user: Uuid, id: Uuid) -> Result<Task, StoreError> {
         rows::owned(&mut *self.reads.acquire().await?, user, id).await
     }
 
     /// Tasks, newest first, and the place of the last one where there are more.
     pub async fn tasks(&self, user: Uuid, filter: Filter) -> Result<(Vec<Task>, Option<(i64, Uuid)>), StoreError> {
+        // What looks like the beginning of an id is looked up as one first: there is an index for that.
+        if let Some(hex) = filter.text.as_deref().and_then(id_prefix) {
+            let found = self.list(user, &filter, Some(&hex)).await?;
+            if !found.0.is_empty() {
+                return Ok(found);
+            }
+        }
+        self.list(user, &filter, None).await
+    }
+
+    async fn list(
+        &self,
+        user: Uuid,
+        filter: &Filter,
+        id_prefix: Option<&str>,
+    ) -> Result<(Vec<Task>, Option<(i64, Uuid)>), StoreError> {
         let mut sql = QueryBuilder::<Sqlite>::new(format!("SELECT {COLUMNS} FROM tasks WHERE user_id = "));
         sql.push_bind(user);
         match filter.archived {
@@ -83,13 +104,16 @@ impl Store {
             sql.push(" OR repo_url = ").push_bind(repo);
             sql.push(" OR repo_path = ").push_bind(repo).push(")");
         }
-        if let Some(text) = &filter.text {
-            let hex: String = text.chars().filter(|c| *c != '-').collect::<String>().to_lowercase();
-            sql.push(" AND (description LIKE ").push_bind(format!("%{}%", escape_like(text))).push(" ESCAPE '\\'");
-            if !hex.is_empty() && hex.chars().all(|c| c.is_ascii_hexdigit()) {
-                sql.push(" OR hex_id LIKE ").push_bind(format!("{hex}%"));
+        match (id_prefix, &filter.text) {
+            (Some(prefix), _) => {
+                // `g` comes after every hexadecimal digit.
+                sql.push(" AND hex_id >= ").push_bind(prefix.to_owned());
+                sql.push(" AND hex_id < ").push_bind(format!("{prefix}g"));
             }
-            sql.push(")");
+            (None, Some(text)) => {
+                sql.push(" AND description LIKE ").push_bind(format!("%{}%", escape_like(text))).push(" ESCAPE '\\'");
+            }
+            (None, None) => {}
         }
         if let Some((created, id)) = filter.before {
             sql.push(" AND (created_at, id) < (").push_bind(created).push(", ").push_bind(id).push(")");
@@ -145,18 +169,18 @@ impl Store {
     }
 }
 
-async fn repeated(tx: &mut super::Tx<'_>, user: Uuid, key: &Idempotency) -> Result<Option<Task>, StoreError> {
+async fn repeated(conn: &mut SqliteConnection, user: Uuid, key: &Idempotency) -> Result<Option<Task>, StoreError> {
     let before: Option<(Uuid, Vec<u8>)> =
         sqlx::query_as("SELECT task_id, request FROM idempotency WHERE user_id = ? AND key = ?")
             .bind(user)
             .bind(&key.key)
-            .fetch_optional(&mut *tx.conn)
+            .fetch_optional(&mut *conn)
             .await?;
     match before {
         Some((_, request)) if request != key.request => Err(StoreError::Conflict(
             "this Idempotency-Key was used for another request; use a new key for each request".into(),
         )),
-        Some((id, _)) => Ok(Some(rows::owned(tx.conn, user, id).await?)),
+        Some((id, _)) => Ok(Some(rows::owned(conn, user, id).await?)),
         None => Ok(None),
     }
 }
@@ -193,6 +217,12 @@ async fn insert(tx: &mut super::Tx<'_>, new: &NewTask, at: i64) -> Result<(), St
     .execute(&mut *tx.conn)
     .await?;
     Ok(())
+}
+
+/// The text as the beginning of an id without hyphens, where it can be one.
+fn id_prefix(text: &str) -> Option<String> {
+    let hex: String = text.chars().filter(|c| *c != '-').collect::<String>().to_lowercase();
+    ((1..=32).contains(&hex.len()) && hex.chars().all(|c| c.is_ascii_hexdigit())).then_some(hex)
 }
 
 fn escape_like(text: &str) -> String {

@@ -12,8 +12,10 @@ use crate::events::Hub;
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Tells who asked; called when it is known whether the transaction holds.
 type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
-/// Does its part and says whether it holds. What failed is rolled back by itself.
-type Job = Box<dyn for<'t, 'c> FnOnce(&'t mut Tx<'c>) -> BoxFuture<'t, (bool, Reply)> + Send>;
+/// What a job made of its part: why it does not hold, and whom to tell.
+type Done = (Result<(), StoreError>, Reply);
+/// Does its part in the transaction, or is told why there is none. What fails is rolled back by itself.
+type Job = Box<dyn for<'t, 'c> FnOnce(Result<&'t mut Tx<'c>, StoreError>) -> BoxFuture<'t, Done> + Send>;
 
 /// Most jobs in one commit; bounds how long the first of them waits.
 const BATCH: usize = 256;
@@ -53,15 +55,21 @@ impl Store {
     {
         let (send, receive) = oneshot::channel();
         let job: Job = Box::new(move |tx| {
-            let future = work(tx);
-            Box::pin(async move {
-                let result = future.await;
-                let holds = result.is_ok();
+            let reply = |result: Result<T, StoreError>| -> Done {
+                let holds = result.as_ref().map(|_| ()).map_err(Clone::clone);
                 let reply: Reply = Box::new(move |committed| {
+                    // Nobody may wait for it any more.
                     let _ = send.send(committed.and(result));
                 });
                 (holds, reply)
-            })
+            };
+            match tx {
+                Ok(tx) => {
+                    let future = work(tx);
+                    Box::pin(async move { reply(future.await) })
+                }
+                Err(error) => Box::pin(async move { reply(Err(error)) }),
+            }
         });
         self.writer.jobs.send(Message::Job(job)).await.map_err(|_| StoreError::Closed)?;
         receive.await.map_err(|_| StoreError::Closed)?
@@ -100,7 +108,9 @@ async fn commit(connection: &mut SqliteConnection, hub: &Hub, jobs: Vec<Job>) {
         }
         Err(error) => {
             let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
-            tracing::error!(%error, "a transaction could not be committed");
+            if matches!(error, StoreError::DiskFull | StoreError::Database(_) | StoreError::Corrupt(_)) {
+                tracing::error!(%error, "a transaction was rolled back");
+            }
             replies.into_iter().for_each(|reply| reply(Err(error.clone())));
         }
     }
@@ -114,30 +124,34 @@ async fn transact(
     let mut all = Changes::default();
     let mut snapshots = Vec::new();
     let result = async {
-        let begun = sqlx::query("BEGIN IMMEDIATE").execute(&mut *connection).await;
+        // What the whole transaction failed of; the jobs that are left are only told.
+        let mut failed = run_sql(connection, "BEGIN IMMEDIATE").await.err();
         let alone = jobs.len() == 1;
-        let mut failed = begun.err().map(StoreError::from);
         for job in jobs {
-            let mut changes = Changes::default();
             if failed.is_none() && !alone {
-                failed = sqlx::query("SAVEPOINT job").execute(&mut *connection).await.err().map(StoreError::from);
+                failed = run_sql(connection, "SAVEPOINT job").await.err();
             }
-            let (holds, reply) = job(&mut Tx { conn: connection, changes: &mut changes }).await;
+            let mut changes = Changes::default();
+            let tx = match &failed {
+                Some(error) => Err(error.clone()),
+                None => Ok(&mut Tx { conn: connection, changes: &mut changes }),
+            };
+            let (holds, reply) = job(tx).await;
             replies.push(reply);
             if failed.is_some() {
                 continue;
             }
-            if !holds {
-                changes.clear();
+            match holds {
+                Ok(()) if alone => all.merge(changes),
+                Ok(()) => match run_sql(connection, "RELEASE job").await {
+                    Ok(()) => all.merge(changes),
+                    Err(error) => failed = Some(error),
+                },
+                // A full disk has rolled back everything already, the savepoint with it: then nothing of this holds.
+                Err(error) if !alone && run_sql(connection, "ROLLBACK TO job").await.is_err() => failed = Some(error),
+                Err(error) if alone => failed = Some(error),
+                Err(_) => {}
             }
-            if !alone {
-                let end = if holds { "RELEASE job" } else { "ROLLBACK TO job" };
-                failed = sqlx::query(end).execute(&mut *connection).await.err().map(StoreError::from);
-            } else if !holds {
-                sqlx::query("ROLLBACK").execute(&mut *connection).await?;
-                return Ok(());
-            }
-            all.merge(changes);
         }
         if let Some(error) = failed {
             return Err(error);
@@ -147,9 +161,87 @@ async fn transact(
                 snapshots.push(task);
             }
         }
-        sqlx::query("COMMIT").execute(&mut *connection).await?;
-        Ok(())
+        run_sql(connection, "COMMIT").await
     }
     .await;
     (result, all, snapshots)
+}
+
+async fn run_sql(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), StoreError> {
+    sqlx::query(sql).execute(connection).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::events::Hub;
+
+    async fn insert(store: &Store, name: String, size: usize) -> Result<(), StoreError> {
+        store
+            .write(move |tx| {
+                Box::pin(async move {
+                    sqlx::query("INSERT INTO users (id, name, role, created_at) VALUES (randomblob(16), ?, ?, 0)")
+                        .bind(name)
+                        .bind("r".repeat(size))
+                        .execute(&mut *tx.conn)
+                        .await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// A database that is full is what a full disk is: SQLite rolls back the whole transaction by itself.
+    #[tokio::test]
+    async fn what_a_full_disk_took_along_is_told_and_nothing_is_half_written() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(&home.path().join("db"), Arc::new(Hub::default())).await.unwrap();
+        let limit = |pages: &'static str| {
+            store.write(move |tx| {
+                Box::pin(async move {
+                    sqlx::query(pages).execute(&mut *tx.conn).await?;
+                    Ok(())
+                })
+            })
+        };
+        limit("PRAGMA max_page_count = 60").await.unwrap();
+        assert!(matches!(insert(&store, "alone".into(), 1 << 20).await, Err(StoreError::DiskFull)));
+
+        // Many at once are one transaction: all of a batch fail with the one that does not fit, and say why.
+        let jobs = (0..40).map(|n| insert(&store, format!("user {n}"), if n == 20 { 1 << 20 } else { 1 }));
+        let told = futures_util::future::join_all(jobs).await;
+        let mut kept = 0;
+        for (n, told) in told.iter().enumerate() {
+            let there: i64 = sqlx::query_scalar("SELECT count(*) FROM users WHERE name = ?")
+                .bind(format!("user {n}"))
+                .fetch_one(&store.reads)
+                .await
+                .unwrap();
+            match told {
+                Ok(()) => assert_eq!(there, 1, "user {n}"),
+                Err(error) => {
+                    assert!(matches!(error, StoreError::DiskFull), "user {n}: {error}");
+                    assert_eq!(there, 0, "user {n}");
+                }
+            }
+            kept += there;
+        }
+        assert!(kept < 40);
+
+        // With room again, it goes on.
+        limit("PRAGMA max_page_count = 100000").await.unwrap();
+        insert(&store, "later".into(), 1 << 20).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_that_is_refused_takes_nobody_along() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(&home.path().join("db"), Arc::new(Hub::default())).await.unwrap();
+        let told = futures_util::future::join_all((0..40).map(|n| insert(&store, format!("user {}", n % 30), 1))).await;
+        assert_eq!(told.iter().filter(|told| told.is_ok()).count(), 30);
+        let there: i64 = sqlx::query_scalar("SELECT count(*) FROM users").fetch_one(&store.reads).await.unwrap();
+        assert_eq!(there, 30);
+    }
 }

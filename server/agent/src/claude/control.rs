@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use cadence_protocol::{ApprovalKind, CommandBody, Decision};
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::translate::{Action, Translator};
-use crate::agent::Input;
+use crate::agent::{Input, Output};
 
 /// A request of the agent that waits for an answer.
 #[derive(Debug)]
@@ -17,11 +18,21 @@ pub struct Pending {
     pub tool_use_id: Option<String>,
 }
 
+/// A message that the agent has not taken yet.
+#[derive(Debug)]
+pub struct Unread {
+    /// Of the line.
+    pub uuid: Uuid,
+    /// Of the message.
+    pub id: Uuid,
+    pub text: String,
+}
+
 impl Translator {
     /// Takes in what the runner says.
     pub fn input(&mut self, input: Input) -> Vec<Action> {
         match input {
-            Input::Message(text) => self.message(text),
+            Input::Message { id, text } => self.message(id, text),
             Input::Interrupt => self.interrupt(),
             Input::Approval(body) => self.answer(body).into_iter().collect(),
             Input::Close => vec![Action::CloseInput],
@@ -29,11 +40,12 @@ impl Translator {
         }
     }
 
-    fn message(&mut self, text: String) -> Vec<Action> {
+    fn message(&mut self, id: Uuid, text: String) -> Vec<Action> {
         // The model's service refuses an empty message, and with it the turn.
         if text.trim().is_empty() {
-            return Vec::new();
+            return vec![Action::Emit(Output::Taken(id))];
         }
+        // A line's id of its own: the CLI passes over one that it has seen, and a message may be given again.
         let uuid = (self.surroundings.ids)();
         let line = json!({
             "type": "user",
@@ -41,7 +53,7 @@ impl Translator {
             "message": {"role": "user", "content": text},
             "parent_tool_use_id": null,
         });
-        self.unread.push((uuid, text));
+        self.unread.push(Unread { uuid, id, text });
         vec![Action::Write(line.to_string())]
     }
 

@@ -130,6 +130,7 @@ mod tests {
             attempt: 2,
             directory: "/w/repo".into(),
             prompt: "secret prompt".into(),
+            prompt_id: Uuid::nil(),
             session: SessionStart::Resume("5c0b-1".into()),
             model: Some("sonnet".into()),
             permission: PermissionMode::All,

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::agent::{Agent, AgentError, BoxFuture, Launch, Probe, Session};
+use crate::agent::{Agent, AgentError, BoxFuture, Input, Launch, Probe, Session};
 use translate::{Surroundings, Translator};
 
 const NAME: &str = "claude";
@@ -26,9 +26,9 @@ const PROBE_TIME: Duration = Duration::from_secs(10);
 
 /// The agent `claude`.
 ///
-/// A turn's end ([`crate::Output::TurnEnd`]) says with `background` and `pending_messages` whether another turn follows by
-/// itself; when both are zero, nothing more comes until the next input. An answer to an approval that is not open any more
-/// is passed over.
+/// After a turn's end ([`crate::Output::TurnEnd`]) nothing more comes until the next input, unless `background` says that
+/// commands still run, or a message was sent that was not taken. An answer to an approval that is not open any more is
+/// passed over.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Claude;
 
@@ -54,7 +54,8 @@ impl Agent for Claude {
             let program = launch::find(&launch.environment)?;
             let spec = launch::spec(&launch, program)?;
             let translator = Translator::new(&launch.directory, launch.permission, Surroundings::default());
-            session::start(&launch.host, &spec, translator, launch.prompt, launch.raw_log.as_deref())
+            let prompt = Input::Message { id: launch.prompt_id, text: launch.prompt };
+            session::start(&launch.host, &spec, translator, prompt, launch.raw_log.as_deref())
                 .await
                 .map_err(|error| start_error(format!("its host {}: {error}", launch.host.display())))
         })

@@ -21,7 +21,7 @@ pub async fn start(
     host: &Path,
     spec: &HostSpec,
     translator: Translator,
-    prompt: String,
+    prompt: Input,
     raw_log: Option<&Path>,
 ) -> std::io::Result<Session> {
     let log = Arc::new(Mutex::new(RawLog::open(raw_log)));
@@ -54,8 +54,8 @@ struct Driver {
 }
 
 impl Driver {
-    async fn run(mut self, prompt: String, mut inputs: mpsc::Receiver<Input>) {
-        let first = self.translator.input(Input::Message(prompt));
+    async fn run(mut self, prompt: Input, mut inputs: mpsc::Receiver<Input>) {
+        let first = self.translator.input(prompt);
         self.carry_out(first).await;
         let outputs = self.outputs.clone();
         let mut listening = true;

@@ -29,6 +29,10 @@ fn recording(name: &str) -> String {
     std::fs::read_to_string(path.join(format!("{name}.jsonl"))).unwrap()
 }
 
+fn message(text: &str) -> Input {
+    Input::Message { id: Uuid::nil(), text: text.to_owned() }
+}
+
 /// Replays a recording, the messages that it acknowledges included; `before` says what else the runner says before a line
 /// is read.
 fn replay(name: &str, permission: PermissionMode, mut before: impl FnMut(&Value) -> Option<Input>) -> Vec<Action> {
@@ -38,9 +42,9 @@ fn replay(name: &str, permission: PermissionMode, mut before: impl FnMut(&Value)
         let value: Value = serde_json::from_str(line).unwrap();
         if value["isReplay"] == true {
             let text = value["message"]["content"].as_str().unwrap().to_owned();
-            actions.extend(translator.input(Input::Message(text)));
+            actions.extend(translator.input(message(&text)));
         } else if number == 0 && !recording(name).contains("isReplay") {
-            actions.extend(translator.input(Input::Message("the prompt".into())));
+            actions.extend(translator.input(message("the prompt")));
         }
         if let Some(input) = before(&value) {
             actions.extend(translator.input(input));
@@ -256,25 +260,37 @@ fn an_unknown_request_is_refused_and_not_left_open() {
 }
 
 #[test]
-fn messages_that_a_turn_did_not_take_are_counted() {
+fn each_message_is_told_when_it_is_taken() {
     let mut translator = translator(PermissionMode::Edits);
-    let first = written(&translator.input(Input::Message("one".into())));
-    translator.input(Input::Message("two\nlines".into()));
-    assert!(translator.input(Input::Message("  ".into())).is_empty());
+    let (one, two, empty) = (Uuid::from_u128(1), Uuid::from_u128(2), Uuid::from_u128(3));
+    let taken = |actions: &[Action]| match actions {
+        [Action::Emit(Output::Taken(id))] => Some(*id),
+        _ => None,
+    };
+    let first = written(&translator.input(Input::Message { id: one, text: "one".into() }));
+    translator.input(Input::Message { id: two, text: "two\nlines".into() });
+    // There is nothing in it to be taken.
+    assert_eq!(taken(&translator.input(Input::Message { id: empty, text: "  ".into() })), Some(empty));
     let replay = json!({"type": "user", "isReplay": true, "uuid": first[0]["uuid"], "message": {"content": "one"}});
-    translator.line(&replay.to_string());
-    let actions = translator.line(r#"{"type":"result","subtype":"success","is_error":false,"result":"ok"}"#);
-    assert_eq!(ends(&actions)[0].pending_messages, 1);
+    assert_eq!(taken(&translator.line(&replay.to_string())), Some(one));
+    let end = r#"{"type":"result","subtype":"success","is_error":false,"result":"ok"}"#;
+    assert!(!translator.line(end).contains(&Action::Emit(Output::Taken(two))));
     let replay = json!({"type": "user", "isReplay": true, "message": {"content": "two\nlines"}});
-    translator.line(&replay.to_string());
+    assert_eq!(taken(&translator.line(&replay.to_string())), Some(two));
+}
+
+#[test]
+fn an_agent_that_acknowledges_nothing_has_taken_all_at_the_end_of_its_turn() {
+    let mut translator = translator(PermissionMode::Edits);
+    translator.input(message("one"));
     let actions = translator.line(r#"{"type":"result","subtype":"success","is_error":false,"result":"ok"}"#);
-    assert_eq!(ends(&actions)[0].pending_messages, 0);
+    assert!(actions.contains(&Action::Emit(Output::Taken(Uuid::nil()))));
 }
 
 #[test]
 fn what_is_written_is_one_line_of_json() {
     let mut translator = translator(PermissionMode::Edits);
-    let actions = translator.input(Input::Message("a\nb\r\u{2028}\u{0}\"".into()));
+    let actions = translator.input(message("a\nb\r\u{2028}\u{0}\""));
     let [Action::Write(line)] = actions.as_slice() else { panic!("{actions:?}") };
     assert!(!line.contains(['\n', '\r']));
     let value: Value = serde_json::from_str(line).unwrap();

@@ -7,7 +7,7 @@ use cadence_protocol::{ApprovalKind, Decision, EventData, PermissionMode, Usage}
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::control::{self, Pending};
+use super::control::{self, Pending, Unread};
 use super::lines::{Block, ControlRequest, Line, Message, RateLimitEvent, System, TurnResult, text_of};
 use super::patch::cap_value;
 use super::steps::Steps;
@@ -59,7 +59,7 @@ pub struct Translator {
     /// Calls that did not come to run, because the agent took its request back. The CLI counts them as denied.
     withdrawn: BTreeSet<String>,
     /// Messages that the agent has not acknowledged.
-    pub(super) unread: Vec<(Uuid, String)>,
+    pub(super) unread: Vec<Unread>,
     /// Whether the agent acknowledges messages at all; older ones do not.
     acknowledges: bool,
     /// Tasks of the agent's own that run, with the call that started them.
@@ -206,7 +206,8 @@ impl Translator {
 
     fn user(&mut self, line: Message, actions: &mut Vec<Action>) {
         if line.is_replay {
-            self.acknowledge(line.uuid.as_deref(), &line.message.content);
+            let taken = self.acknowledge(line.uuid.as_deref(), &line.message.content);
+            actions.extend(taken.map(|id| Action::Emit(Output::Taken(id))));
             return;
         }
         let main = line.parent_tool_use_id.is_none();
@@ -234,13 +235,12 @@ impl Translator {
     }
 
     /// The agent took a message of ours.
-    fn acknowledge(&mut self, uuid: Option<&str>, content: &Value) {
+    fn acknowledge(&mut self, uuid: Option<&str>, content: &Value) -> Option<Uuid> {
         self.acknowledges = true;
-        let by_id = uuid.and_then(|uuid| self.unread.iter().position(|(id, _)| id.to_string() == uuid));
+        let by_id = uuid.and_then(|uuid| self.unread.iter().position(|unread| unread.uuid.to_string() == uuid));
         let text = text_of(content);
-        if let Some(index) = by_id.or_else(|| self.unread.iter().position(|(_, unread)| *unread == text)) {
-            self.unread.remove(index);
-        }
+        let index = by_id.or_else(|| self.unread.iter().position(|unread| unread.text == text))?;
+        Some(self.unread.remove(index).id)
     }
 
     fn result(&mut self, result: TurnResult, actions: &mut Vec<Action>) {
@@ -265,8 +265,8 @@ impl Translator {
             let recoverable = matches!(outcome, TurnOutcome::RateLimited { .. } | TurnOutcome::ResumeFailed);
             actions.push(event(EventData::Error { message: summary.clone(), recoverable }));
         }
-        if !self.acknowledges || outcome == TurnOutcome::ResumeFailed {
-            self.unread.clear();
+        if !self.acknowledges && outcome != TurnOutcome::ResumeFailed {
+            actions.extend(self.unread.drain(..).map(|unread| Action::Emit(Output::Taken(unread.id))));
         }
         let denials = result.permission_denials.into_iter().filter(|denial| !withdrawn.contains(&denial.tool_use_id));
         actions.push(Action::Emit(Output::TurnEnd(TurnEnd {
@@ -274,7 +274,6 @@ impl Translator {
             summary,
             denials: denials.map(|denial| Denial { what: what(&denial.tool_input), tool: denial.tool_name }).collect(),
             background: self.tasks.len(),
-            pending_messages: self.unread.len(),
         })));
     }
 

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use cadence_protocol::PermissionMode;
 use uuid::Uuid;
 
-use crate::agent::{Agent, AgentError, BoxFuture, Launch, Probe, Session, SessionStart};
+use crate::agent::{Agent, AgentError, BoxFuture, Input, Launch, Probe, Session, SessionStart};
 use crate::claude::session;
 use crate::claude::translate::{Surroundings, Translator};
 use crate::host::{HostSpec, marker};
@@ -52,7 +52,8 @@ impl Agent for Demo {
         Box::pin(async move {
             let spec = spec(&launch);
             let translator = Translator::new(&launch.directory, launch.permission, Surroundings::default());
-            session::start(&launch.host, &spec, translator, launch.prompt, launch.raw_log.as_deref())
+            let prompt = Input::Message { id: launch.prompt_id, text: launch.prompt };
+            session::start(&launch.host, &spec, translator, prompt, launch.raw_log.as_deref())
                 .await
                 .map_err(|error| start_error(format!("its host {}: {error}", launch.host.display())))
         })

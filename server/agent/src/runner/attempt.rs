@@ -5,16 +5,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cadence_protocol::{AttemptEnd, Claim, Command, CommandBody, EndReason, EventData, FrameBody, Lease, LiveState};
+use cadence_protocol::{AttemptEnd, Claim, Command, EndReason, EventData, FrameBody, Lease, LiveState, TaskStatus};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::report::{Reporter, finish, insist};
-use super::steer::{self, Steering, Verdict};
+use super::drive::{Drive, Verdict};
+use super::report::{Reporter, insist};
+use super::slots::Slot;
+use super::steer::{Held, Steering, Untaken};
 use super::{Runner, clock::Clock};
-use crate::host::{kill_marked, marker};
+use crate::host::{MARKER_VARIABLE, kill_marked, marker};
 use crate::workspace::{Lock, Origin, Prepare, Workspace, WorkspaceError};
 use crate::{AgentError, Launch, SessionStart, TaskSource};
 
@@ -36,34 +38,38 @@ impl Drop for Helpers {
     }
 }
 
-/// Why an attempt is left without an end of its own.
+/// How an attempt is left.
 enum Leave {
-    /// Somebody else holds it.
-    Lost,
     /// The runner closes; the next one goes on.
     Closing,
     End(AttemptEnd),
 }
 
-pub async fn run<S: TaskSource>(runner: &Arc<Runner<S>>, claim: Claim) {
+pub async fn run<S: TaskSource>(runner: Arc<Runner<S>>, claim: Claim, slot: Slot) {
     let lease = claim.lease;
     let lost = CancellationToken::new();
-    let reporter = Reporter::start(runner.source.clone(), lease, claim.last_source_seq, lost.clone());
+    let state = if claim.task.status == TaskStatus::Paused { LiveState::Paused } else { LiveState::Running };
+    let last = claim.last_source_seq;
+    let reporter = Reporter::start(runner.source.clone(), lease, last, state, slot, lost.clone());
     let (commands, inbox) = mpsc::channel(64);
-    let helpers = Helpers(vec![
-        tokio::spawn(beat(runner.source.clone(), claim.clone(), lost.clone())),
-        tokio::spawn(listen(runner.source.clone(), claim.clone(), lost.clone(), commands)),
+    let _helpers = Helpers(vec![
+        tokio::spawn(beat(runner.source.clone(), lease, lost.clone())),
+        tokio::spawn(listen(runner.source.clone(), lease, lost.clone(), commands)),
     ]);
     tracing::info!(task = %lease.task_id, attempt = lease.attempt, recovered = claim.recovered, "attempt begins");
+    let steering = Steering::new(inbox, state == LiveState::Paused);
     let leave = tokio::select! {
-        leave = whole(runner, claim, &reporter, &lost, inbox) => leave,
-        () = lost.cancelled() => Leave::Lost,
+        leave = whole(&runner, claim, &reporter, steering) => leave,
+        () = lost.cancelled() => {
+            // Whoever holds it now deals with what is left; the agent went with its session.
+            tracing::warn!(task = %lease.task_id, attempt = lease.attempt, "the lease was lost");
+            return;
+        }
     };
-    // Whatever the agent started is gone before the attempt ends or is given away.
-    sweep(lease).await;
     match leave {
-        Leave::Lost => tracing::warn!(task = %lease.task_id, attempt = lease.attempt, "the lease was lost"),
         Leave::Closing => {
+            // Its agent is gone before somebody else starts another.
+            sweep(lease).await;
             reporter.flush().await;
             if let Err(error) = runner.source.release(&lease).await {
                 tracing::warn!(%error, task = %lease.task_id, "the attempt could not be given back; its lease will expire");
@@ -72,10 +78,9 @@ pub async fn run<S: TaskSource>(runner: &Arc<Runner<S>>, claim: Claim) {
         Leave::End(end) => {
             tracing::info!(task = %lease.task_id, attempt = lease.attempt, reason = %end.reason, "attempt ends");
             reporter.close().await;
-            finish(runner.source.as_ref(), &lease, &lost, end).await;
+            insist(&lost, "finish", || runner.source.finish(&lease, end.clone())).await;
         }
     }
-    drop(helpers);
 }
 
 /// Kills what is left of an attempt's processes.
@@ -87,20 +92,20 @@ async fn sweep(lease: Lease) {
 }
 
 /// Extends the lease.
-async fn beat<S: TaskSource>(source: Arc<S>, claim: Claim, lost: CancellationToken) {
-    let mut ticks = tokio::time::interval(Duration::from_secs(u64::from(claim.lease.ttl_secs.max(3)) / 3));
+async fn beat<S: TaskSource>(source: Arc<S>, lease: Lease, lost: CancellationToken) {
+    let mut ticks = tokio::time::interval(Duration::from_secs(u64::from(lease.ttl_secs.max(3)) / 3));
     loop {
         ticks.tick().await;
-        if insist(&lost, "heartbeat", || source.heartbeat(&claim.lease)).await.is_none() {
+        if insist(&lost, "heartbeat", || source.heartbeat(&lease)).await.is_none() {
             return;
         }
     }
 }
 
 /// Hands on commands, each once.
-async fn listen<S: TaskSource>(source: Arc<S>, claim: Claim, lost: CancellationToken, to: mpsc::Sender<Command>) {
+async fn listen<S: TaskSource>(source: Arc<S>, lease: Lease, lost: CancellationToken, to: mpsc::Sender<Command>) {
     let mut seen = Vec::new();
-    while let Some(commands) = insist(&lost, "commands", || source.commands(&claim.lease, &seen)).await {
+    while let Some(commands) = insist(&lost, "commands", || source.commands(&lease, &seen)).await {
         for command in commands {
             seen.push(command.id);
             if to.send(command).await.is_err() {
@@ -114,119 +119,107 @@ async fn whole<S: TaskSource>(
     runner: &Arc<Runner<S>>,
     claim: Claim,
     reporter: &Reporter,
-    lost: &CancellationToken,
-    inbox: mpsc::Receiver<Command>,
+    mut steering: Steering,
 ) -> Leave {
     // A host that was killed could not take its agent along.
     sweep(claim.lease).await;
     let mut environment = runner.environment.clone();
     environment.extend(claim.spec.environment.clone());
-    let agent = match runner.agents.get(&claim.task.agent) {
-        Ok(agent) => agent.clone(),
+    // A missing program is said before the repository is cloned for it.
+    let found = runner.agents.get(&claim.task.agent).and_then(|agent| agent.find(&environment).map(|_| agent.clone()));
+    let agent = match found {
+        Ok(agent) => agent,
         Err(error) => return Leave::End(unavailable(&error)),
     };
-    let mut steering = Steering::new(runner.source.clone(), claim.lease, inbox, lost.clone());
-    steering.paused = claim.task.status == cadence_protocol::TaskStatus::Paused;
-
-    // A missing program is said before the repository is cloned for it.
-    if let Err(error) = agent.find(&environment) {
-        return Leave::End(unavailable(&error));
-    }
     let prepared = tokio::select! {
         prepared = prepare(runner, &claim, &environment, reporter) => prepared,
-        (command, reason) = steering.cancelled_meanwhile() => {
-            steering.acknowledge(command).await;
-            return Leave::End(AttemptEnd::new(EndReason::Cancelled, reason));
-        }
+        reason = steering.cancelled(reporter) => return Leave::End(AttemptEnd::new(EndReason::Cancelled, reason)),
         () = runner.closing.cancelled() => return Leave::Closing,
     };
-    steering.acknowledge_settled().await;
     // Nobody else writes there until the attempt has ended.
-    let (workspace, _lock) = match prepared {
+    let (workspace, lock) = match prepared {
         Ok(prepared) => prepared,
         Err(end) => return Leave::End(end),
     };
 
     let mut clock = Clock::new(claim.spec.timeout_secs.map(Duration::from_secs));
-    let mut prompt = first_prompt(&claim);
-    if steering.paused {
-        if claim.task.status != cadence_protocol::TaskStatus::Paused {
-            reporter.state(LiveState::Paused, None, None).await;
+    let mut usage = claim.usage;
+    let mut session = claim.session_id.clone().map_or(SessionStart::New, SessionStart::Resume);
+    let mut prompt = if claim.begun { CONTINUE.to_owned() } else { claim.spec.prompt.clone() };
+    let (reason, summary) = loop {
+        match steering.hold(reporter, &runner.closing).await {
+            Held::Resumed => {}
+            Held::Cancelled(reason) => break (EndReason::Cancelled, reason),
+            Held::Closing => return Leave::Closing,
         }
-        match steering.wait_for_resume(reporter, &runner.closing).await {
-            steer::Held::Resumed(text) => {
-                reporter.state(LiveState::Running, None, None).await;
-                if let Some(text) = text {
-                    prompt = if claim.session_id.is_some() { text } else { format!("{prompt}\n\n{text}") };
-                }
-            }
-            steer::Held::Cancelled(reason) => {
-                return Leave::End(closed(&workspace, &claim, reporter, EndReason::Cancelled, reason).await);
-            }
-            steer::Held::Closing => return Leave::Closing,
+        let spent = usage.cost_usd - claim.usage.cost_usd;
+        let budget_usd = claim.spec.budget_usd.map(|usd| usd - spent);
+        if budget_usd.is_some_and(|usd| usd <= 0.0) {
+            break (EndReason::Budget, "The task's budget is spent.".to_owned());
         }
-    }
-
-    let mut session = match &claim.session_id {
-        Some(id) => SessionStart::Resume(id.clone()),
-        None => SessionStart::New,
-    };
-    let verdict = loop {
+        let prompt_id = Uuid::new_v4();
         let launch = Launch {
             task_id: claim.lease.task_id,
             attempt: claim.lease.attempt,
             directory: workspace.directory.clone(),
-            prompt: prompt.clone(),
+            prompt: with_messages(&prompt, &steering.messages),
+            prompt_id,
             session: session.clone(),
             model: Some(claim.task.model.clone()).filter(|model| !model.is_empty()),
             permission: claim.spec.permission_mode,
-            budget_usd: claim.spec.budget_usd,
+            budget_usd,
             max_turns: claim.spec.max_turns,
             environment: environment.clone(),
             host: runner.program.clone(),
             lock: Some(workspace.agent_lock()),
             raw_log: Some(workspace.agent_log()),
         };
-        if claim.spec.budget_usd.is_some_and(|usd| usd <= 0.0) {
-            break Verdict::End(EndReason::Budget, "The task's budget was spent by the attempts before.".into());
-        }
         let started = match agent.start(launch).await {
             Ok(started) => started,
             Err(error) => return Leave::End(unavailable(&error)),
         };
-        match steering.drive(started, reporter, &mut clock, claim.usage, &runner.closing).await {
+        let first = (prompt_id, std::mem::take(&mut steering.messages));
+        let source = runner.source.clone();
+        let drive = Drive::new(source, claim.lease, started.input.clone(), reporter, &mut clock, usage, first);
+        let (verdict, used) = steering.drive(started, drive, &runner.closing).await;
+        usage = used;
+        match verdict {
+            Verdict::End(reason, summary) => break (reason, summary),
+            Verdict::Closing => return Leave::Closing,
+            Verdict::Held(None) => {}
+            Verdict::Held(Some(id)) => {
+                session = SessionStart::Resume(id);
+                CONTINUE.clone_into(&mut prompt);
+            }
             Verdict::SessionGone if session != SessionStart::New => {
                 let message = "The agent's session could not be continued; a new one begins.".to_owned();
                 reporter.event(EventData::Error { message, recoverable: true }).await;
                 session = SessionStart::New;
-                prompt = anew(&claim, &prompt);
+                prompt = anew(&claim);
             }
-            verdict => break verdict,
+            Verdict::SessionGone => break (EndReason::Failed, "The agent lost its session.".to_owned()),
         }
+        sweep(claim.lease).await;
     };
-    match verdict {
-        Verdict::Closing => Leave::Closing,
-        Verdict::SessionGone => Leave::End(
-            closed(&workspace, &claim, reporter, EndReason::Failed, "The agent lost its session.".into()).await,
-        ),
-        Verdict::End(reason, summary) => Leave::End(closed(&workspace, &claim, reporter, reason, summary).await),
-    }
+    // Nothing of the agent writes any more when its work is taken.
+    sweep(claim.lease).await;
+    drop(lock);
+    Leave::End(closed(&workspace, &claim, reporter, reason, summary).await)
 }
 
-fn first_prompt(claim: &Claim) -> String {
-    if claim.recovered && claim.session_id.is_some() { CONTINUE.to_owned() } else { claim.spec.prompt.clone() }
+/// The prompt and what came while it waited.
+fn with_messages(prompt: &str, messages: &[Untaken]) -> String {
+    let texts = messages.iter().map(|untaken| untaken.text.as_str());
+    std::iter::once(prompt).chain(texts).collect::<Vec<_>>().join("\n\n")
 }
 
 /// What a new session is told when the old one is gone.
-fn anew(claim: &Claim, prompt: &str) -> String {
-    let task = &claim.task.task_description;
-    if prompt == task || claim.spec.prompt == *task {
+fn anew(claim: &Claim) -> String {
+    let (task, prompt) = (&claim.task.task_description, &claim.spec.prompt);
+    if prompt == task {
         return format!("{task}\n\n(Work on this may have begun already; look at the state of the repository first.)");
     }
-    format!(
-        "Earlier, in this repository, you were asked: {task}\n\nThat work is in the files. Now: {}",
-        claim.spec.prompt
-    )
+    format!("Earlier, in this repository, you were asked: {task}\n\nThat work is in the files. Now: {prompt}")
 }
 
 fn unavailable(error: &AgentError) -> AttemptEnd {
@@ -278,7 +271,10 @@ async fn prepare<S: TaskSource>(
             output.push('\n');
         }
     };
-    let ran = workspace.run_setup(environment, keep).await;
+    // Marked like the agent, so that nothing of it is left either.
+    let mut marked = environment.clone();
+    marked.insert(MARKER_VARIABLE.to_owned(), marker(task.id, claim.lease.attempt));
+    let ran = workspace.run_setup(&marked, keep).await;
     match ran {
         Ok(None) => Ok((workspace, lock)),
         Ok(Some(code)) => {
@@ -304,6 +300,8 @@ async fn closed(
 ) -> AttemptEnd {
     let mut end = AttemptEnd::new(reason, summary);
     let kept: Result<_, WorkspaceError> = async {
+        // Also waits until the agent's host has let go.
+        let _lock = workspace.lock(LOCK_LIMIT).await?;
         for note in workspace.finish(&commit_message(claim)).await?.notes {
             reporter.event(EventData::Error { message: note, recoverable: true }).await;
         }
@@ -339,26 +337,4 @@ fn explained(error: &WorkspaceError) -> String {
 fn commit_message(claim: &Claim) -> String {
     let title = claim.task.title(72);
     format!("{title}\n\nLeft uncommitted by {} in cadence task {}.\n", claim.task.agent, claim.task.short_id())
-}
-
-impl<S: TaskSource> Steering<S> {
-    /// Waits for a cancel while there is no agent yet. A pause is remembered; everything else is kept for later.
-    /// It may be dropped at any moment: whatever it has received it has dealt with before it waits again.
-    async fn cancelled_meanwhile(&mut self) -> (Uuid, String) {
-        loop {
-            let Some(command) = self.receive().await else { std::future::pending().await };
-            match command.body {
-                CommandBody::Cancel { reason } => return (command.id, format!("Cancelled {reason}.")),
-                CommandBody::Pause => {
-                    self.paused = true;
-                    self.settled.push(command.id);
-                }
-                CommandBody::Resume { text: None } if self.paused => {
-                    self.paused = false;
-                    self.settled.push(command.id);
-                }
-                _ => self.keep(command),
-            }
-        }
-    }
 }

@@ -3,7 +3,9 @@
 
 mod attempt;
 mod clock;
+mod drive;
 mod report;
+mod slots;
 mod steer;
 
 use std::collections::BTreeMap;
@@ -11,12 +13,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cadence_protocol::{AttemptEnd, Claim, EndReason};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::slots::{Slot, Slots};
 use crate::workspace::Workspaces;
 use crate::{Agent, AgentError, SourceError, TaskSource};
 
-/// How long a worker waits after the queue could not be reached.
+/// How long the runner waits after the queue could not be reached.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The agents of a machine.
@@ -48,26 +53,47 @@ pub struct Runner<S> {
     pub program: PathBuf,
     /// Variables that every agent gets, beneath those that its task brings.
     pub environment: BTreeMap<String, String>,
+    /// Attempts that work at once; those that wait or are paused do not count.
+    pub limit: usize,
     /// Lets go of running attempts, to be continued by the next runner.
     pub closing: CancellationToken,
 }
 
 impl<S: TaskSource> Runner<S> {
-    /// Takes and runs one attempt after the other until the queue closes or the runner is closed.
+    /// Takes attempts and runs them, until the queue closes or the runner is closed; then waits for those that still run.
     pub async fn work(self: Arc<Self>) {
+        let slots = Slots::new(self.limit);
+        let mut attempts = JoinSet::new();
         loop {
-            let claim = tokio::select! {
-                claim = self.source.claim() => claim,
-                () = self.closing.cancelled() => return,
-            };
-            match claim {
-                Ok(claim) => attempt::run(&self, claim).await,
-                Err(SourceError::Closed) => return,
+            tokio::select! {
+                () = self.closing.cancelled() => break,
+                () = slots.free() => {}
+            }
+            while attempts.try_join_next().is_some() {}
+            // Not given up while it waits for the storage: an attempt that was claimed must not be dropped.
+            match self.source.claim().await {
+                Ok(claim) => drop(attempts.spawn(guarded(self.clone(), claim, slots.take()))),
+                Err(SourceError::Closed) => break,
                 Err(error) => {
                     tracing::warn!(%error, "no work could be taken");
                     tokio::time::sleep(RETRY).await;
                 }
             }
+        }
+        while attempts.join_next().await.is_some() {}
+    }
+}
+
+/// Runs an attempt; a panic ends that attempt, and nothing else.
+async fn guarded<S: TaskSource>(runner: Arc<Runner<S>>, claim: Claim, slot: Slot) {
+    let (source, lease) = (runner.source.clone(), claim.lease);
+    if let Err(error) = tokio::spawn(attempt::run(runner, claim, slot)).await
+        && error.is_panic()
+    {
+        tracing::error!(task = %lease.task_id, %error, "running an attempt failed");
+        let end = AttemptEnd::new(EndReason::Failed, "cadence itself failed while it ran this; its log says more");
+        if let Err(error) = source.finish(&lease, end).await {
+            tracing::error!(task = %lease.task_id, %error, "the attempt could not be ended");
         }
     }
 }

@@ -1,13 +1,15 @@
 //! Reports of one attempt on their way to the queue: numbered, grouped, and held until they are stored.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use cadence_protocol::{AttemptEnd, EventData, Frame, FrameBody, Lease, LiveState, Timestamp, WaitingFor};
+use cadence_protocol::{EventData, Frame, FrameBody, Lease, LiveState, Timestamp, WaitingFor};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
+use super::slots::Slot;
 use crate::{SourceError, TaskSource};
 
 /// Frames that wait to be stored before the agent is made to wait.
@@ -24,14 +26,27 @@ enum Message {
 /// Takes frames in, and stores them in order.
 pub struct Reporter {
     messages: mpsc::Sender<Message>,
-    task: JoinHandle<(u64, Vec<Frame>)>,
+    /// The state that was reported last.
+    shown: Mutex<(LiveState, Option<WaitingFor>)>,
+    slot: Slot,
+    task: JoinHandle<()>,
 }
 
 impl Reporter {
-    /// `last` is the number of the last frame that the queue already has; `lost` is cancelled when the lease is lost.
-    pub fn start<S: TaskSource>(source: Arc<S>, lease: Lease, last: u64, lost: CancellationToken) -> Self {
+    /// `last` is the number of the last frame that the queue already has, `state` the state that it shows; `lost` is
+    /// cancelled when the lease is lost.
+    pub fn start<S: TaskSource>(
+        source: Arc<S>,
+        lease: Lease,
+        last: u64,
+        state: LiveState,
+        slot: Slot,
+        lost: CancellationToken,
+    ) -> Self {
         let (messages, inbox) = mpsc::channel(BUFFER);
-        Self { messages, task: tokio::spawn(send(source, lease, last, lost, inbox)) }
+        let task = tokio::spawn(send(source, lease, last, lost, inbox));
+        slot.set(state == LiveState::Running);
+        Self { messages, shown: Mutex::new((state, None)), slot, task }
     }
 
     pub async fn frame(&self, body: FrameBody) {
@@ -43,9 +58,28 @@ impl Reporter {
         self.frame(FrameBody::Event { event }).await;
     }
 
-    pub async fn state(&self, state: LiveState, waiting_for: Option<WaitingFor>, reason: Option<&str>) {
-        let reason = reason.map(str::to_owned);
-        self.frame(FrameBody::State { state, waiting_for, resume_at: None, reason }).await;
+    pub async fn acknowledge(&self, command: Uuid) {
+        self.frame(FrameBody::Ack { command }).await;
+    }
+
+    /// Shows a state, unless it is shown already.
+    pub async fn show(&self, state: LiveState, waiting_for: Option<WaitingFor>) {
+        if *self.shown.lock().unwrap_or_else(PoisonError::into_inner) != (state, waiting_for) {
+            self.show_until(state, waiting_for, None, None).await;
+        }
+    }
+
+    /// Shows a state with the reason for it, and when it is to end.
+    pub async fn show_until(
+        &self,
+        state: LiveState,
+        waiting_for: Option<WaitingFor>,
+        resume_at: Option<String>,
+        reason: Option<String>,
+    ) {
+        *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = (state, waiting_for);
+        self.slot.set(state == LiveState::Running);
+        self.frame(FrameBody::State { state, waiting_for, resume_at, reason }).await;
     }
 
     /// Waits until everything so far is stored.
@@ -56,10 +90,10 @@ impl Reporter {
         }
     }
 
-    /// Stores what is left, and gives what could not be stored because the runner closes.
-    pub async fn close(self) -> (u64, Vec<Frame>) {
+    /// Stores what is left.
+    pub async fn close(self) {
         drop(self.messages);
-        self.task.await.unwrap_or_default()
+        let _ = self.task.await;
     }
 }
 
@@ -76,8 +110,13 @@ where
                 lost.cancel();
                 return None;
             }
-            Err(error) => {
-                tracing::warn!(%error, what, "trying again");
+            Err(SourceError::Refused(reason)) => {
+                tracing::error!(reason, what, "the queue refused; the attempt is left");
+                lost.cancel();
+                return None;
+            }
+            Err(SourceError::Unavailable(reason)) => {
+                tracing::warn!(reason, what, "trying again");
                 tokio::select! {
                     () = tokio::time::sleep(delay) => {}
                     () = lost.cancelled() => return None,
@@ -94,7 +133,7 @@ async fn send<S: TaskSource>(
     mut last: u64,
     lost: CancellationToken,
     mut inbox: mpsc::Receiver<Message>,
-) -> (u64, Vec<Frame>) {
+) {
     let mut group = Vec::with_capacity(GROUP);
     while inbox.recv_many(&mut group, GROUP).await > 0 {
         let mut frames = Vec::with_capacity(group.len());
@@ -109,16 +148,10 @@ async fn send<S: TaskSource>(
             }
         }
         if !frames.is_empty() && insist(&lost, "report", || source.report(&lease, frames.clone())).await.is_none() {
-            return (last, frames);
+            return;
         }
         for done in flushed {
             let _ = done.send(());
         }
     }
-    (last, Vec::new())
-}
-
-/// Ends the attempt in the queue.
-pub async fn finish<S: TaskSource>(source: &S, lease: &Lease, lost: &CancellationToken, end: AttemptEnd) {
-    insist(lost, "finish", || source.finish(lease, Vec::new(), end.clone())).await;
 }

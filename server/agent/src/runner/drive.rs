@@ -1,0 +1,394 @@
+//! One agent process: its outputs become reports, commands become its input.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use cadence_protocol::{
+    ApprovalKind, Command, CommandBody, EndReason, EventData, FrameBody, Lease, LiveState, Timestamp, Usage, WaitingFor,
+};
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::clock::Clock;
+use super::report::Reporter;
+use super::steer::Untaken;
+use crate::{Denial, Input, Output, TaskSource, TurnEnd, TurnOutcome};
+
+/// What an agent is told when it goes on without a message of its own.
+const GO_ON: &str = "Go on with the task where you left off.";
+/// How long an agent may take to stop its turn for a pause.
+const PAUSE_LIMIT: Duration = Duration::from_secs(10);
+/// Wait for a rate limit that names no time: the first, and the longest that doubling leads to. No wait is shorter than the
+/// first, so that a clock that is wrong does not make it hammer.
+const BACK_OFF: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(600));
+/// Longest wait for a rate limit, whatever the service says.
+const LONGEST_WAIT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// How the agent's work ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    End(EndReason, String),
+    /// The session that was to be continued is not there.
+    SessionGone,
+    /// The agent was ended for a pause; it is started again in this session.
+    Held(Option<String>),
+    /// The runner closes.
+    Closing,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Working,
+    /// The pause waits for the end of the turn.
+    Pausing {
+        command: Uuid,
+        until: tokio::time::Instant,
+    },
+    Paused,
+    /// Until a rate limit has passed.
+    Parked {
+        until: tokio::time::Instant,
+    },
+    /// It is known how it ends; the process has been told.
+    Ending(EndReason, String),
+}
+
+/// A message on its way to the agent, and the commands that it carries out.
+struct Sent {
+    id: Uuid,
+    carries: Vec<Untaken>,
+}
+
+/// One agent process and what is known of it.
+pub struct Drive<'a, S> {
+    source: Arc<S>,
+    lease: Lease,
+    input: mpsc::Sender<Input>,
+    reporter: &'a Reporter,
+    clock: &'a mut Clock,
+    /// Money and tokens of this attempt, those of this process included.
+    usage: Usage,
+    /// Those before this process.
+    before: Usage,
+    /// Id and model.
+    session: Option<(String, Option<String>)>,
+    prompt: Uuid,
+    approvals: BTreeMap<String, ApprovalKind>,
+    denials: Vec<Denial>,
+    /// Messages that the agent has not taken; a turn follows for each.
+    sent: Vec<Sent>,
+    phase: Phase,
+    /// Whether something came from the agent since the last turn's end.
+    turn: bool,
+    parks: u32,
+    /// Whether the model's service refused for its rate, and nothing has come from it since.
+    limited: bool,
+}
+
+impl<'a, S: TaskSource> Drive<'a, S> {
+    /// `prompt` is the id of the first message, `carries` what it carries out; `before` the attempt's usage until now.
+    pub fn new(
+        source: Arc<S>,
+        lease: Lease,
+        input: mpsc::Sender<Input>,
+        reporter: &'a Reporter,
+        clock: &'a mut Clock,
+        before: Usage,
+        prompt: (Uuid, Vec<Untaken>),
+    ) -> Self {
+        clock.start(Instant::now());
+        Self {
+            source,
+            lease,
+            input,
+            reporter,
+            clock,
+            usage: before,
+            before,
+            session: None,
+            prompt: prompt.0,
+            approvals: BTreeMap::new(),
+            denials: Vec::new(),
+            sent: vec![Sent { id: prompt.0, carries: prompt.1 }],
+            phase: Phase::Working,
+            turn: false,
+            parks: 0,
+            limited: false,
+        }
+    }
+
+    /// Whether a command can be carried out now: not while a pause waits for the end of the turn.
+    pub fn takes_commands(&self) -> bool {
+        !matches!(self.phase, Phase::Pausing { .. } | Phase::Ending(..))
+    }
+
+    pub fn is_ending(&self) -> bool {
+        matches!(self.phase, Phase::Ending(..))
+    }
+
+    pub fn deadline(&self) -> Option<Instant> {
+        self.clock.deadline()
+    }
+
+    pub fn parked(&self) -> Option<tokio::time::Instant> {
+        if let Phase::Parked { until } = self.phase { Some(until) } else { None }
+    }
+
+    pub fn pause_limit(&self) -> Option<tokio::time::Instant> {
+        if let Phase::Pausing { until, .. } = self.phase { Some(until) } else { None }
+    }
+
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// What the agent was to be told and has not taken.
+    pub fn untaken(&mut self) -> Vec<Untaken> {
+        self.sent.drain(..).flat_map(|sent| sent.carries).collect()
+    }
+
+    async fn send(&self, input: Input) {
+        // An agent that is gone says so on its other side.
+        let _ = self.input.send(input).await;
+    }
+
+    async fn end(&mut self, reason: EndReason, summary: String) {
+        if self.is_ending() {
+            return;
+        }
+        if let Phase::Pausing { command, .. } = self.phase {
+            // It ended before it could be paused.
+            self.reporter.acknowledge(command).await;
+        }
+        self.phase = Phase::Ending(reason, summary);
+        let kind = matches!(reason, EndReason::Done | EndReason::Denied);
+        self.send(if kind { Input::Close } else { Input::Kill }).await;
+    }
+
+    /// Shows what the approvals say: a question is waited for before a permission.
+    async fn show_approvals(&self) {
+        if !matches!(self.phase, Phase::Working | Phase::Pausing { .. }) {
+            return;
+        }
+        let question = self.approvals.values().any(|kind| *kind == ApprovalKind::Question);
+        match self.approvals.is_empty() {
+            true => self.reporter.show(LiveState::Running, None).await,
+            false if question => self.reporter.show(LiveState::Waiting, Some(WaitingFor::Answer)).await,
+            false => self.reporter.show(LiveState::Waiting, Some(WaitingFor::Approval)).await,
+        }
+    }
+
+    /// Takes in what the agent said.
+    pub async fn hear(&mut self, said: Output) {
+        match said {
+            Output::Event(event) => {
+                self.stir().await;
+                match &event {
+                    EventData::ApprovalRequested { approval_id, kind, .. } => {
+                        self.approvals.insert(approval_id.clone(), *kind);
+                    }
+                    EventData::ApprovalResolved { approval_id, .. } => drop(self.approvals.remove(approval_id)),
+                    EventData::Error { .. } => {}
+                    _ => self.limited = false,
+                }
+                let approval =
+                    matches!(event, EventData::ApprovalRequested { .. } | EventData::ApprovalResolved { .. });
+                self.reporter.event(event).await;
+                if approval {
+                    self.show_approvals().await;
+                }
+            }
+            Output::Delta(text) => {
+                self.stir().await;
+                self.source.delta(&self.lease, text);
+            }
+            Output::Started { session_id, model } => {
+                self.session = Some((session_id.clone(), model.clone()));
+                self.note_session().await;
+                let message = "The agent has started.".to_owned();
+                self.reporter.event(EventData::TaskStarted { message, session_id: Some(session_id), model }).await;
+            }
+            Output::Taken(id) => {
+                let taken: Vec<_> = self.sent.extract_if(.., |sent| sent.id == id).collect();
+                for untaken in taken.into_iter().flat_map(|sent| sent.carries) {
+                    self.reporter.acknowledge(untaken.command).await;
+                }
+                if id == self.prompt {
+                    self.note_session().await;
+                }
+                self.stir().await;
+            }
+            Output::Usage(usage) => {
+                self.usage = Usage {
+                    cost_usd: self.before.cost_usd + usage.cost_usd,
+                    input_tokens: self.before.input_tokens + usage.input_tokens,
+                    output_tokens: self.before.output_tokens + usage.output_tokens,
+                };
+                self.reporter.frame(FrameBody::Usage { usage: self.usage }).await;
+            }
+            Output::Retrying { rate_limited } => self.limited = rate_limited,
+            Output::TurnEnd(end) => self.turn_end(end).await,
+            Output::Exited { .. } => {}
+        }
+    }
+
+    /// Reports the session once it can be continued: before it has taken the prompt, there is nothing in it.
+    async fn note_session(&self) {
+        if let Some((session_id, model)) = self.begun().cloned() {
+            self.reporter.frame(FrameBody::Session { session_id, model }).await;
+        }
+    }
+
+    fn begun(&self) -> Option<&(String, Option<String>)> {
+        self.session.as_ref().filter(|_| self.sent.iter().all(|sent| sent.id != self.prompt))
+    }
+
+    /// Notes that a turn runs. One that begins by itself in a pause, or for a message that came before it, is stopped.
+    async fn stir(&mut self) {
+        if !std::mem::replace(&mut self.turn, true) && matches!(self.phase, Phase::Pausing { .. } | Phase::Paused) {
+            self.send(Input::Interrupt).await;
+        }
+    }
+
+    async fn turn_end(&mut self, end: TurnEnd) {
+        self.turn = false;
+        self.approvals.clear();
+        self.denials.extend(end.denials);
+        let follows = !self.sent.is_empty() || end.background > 0;
+        let pausing = match self.phase {
+            Phase::Ending(..) | Phase::Paused => return,
+            Phase::Pausing { command, .. } => Some(command),
+            Phase::Working | Phase::Parked { .. } => None,
+        };
+        match (pausing, end.outcome) {
+            // What it was told before the pause still begins a turn, which is stopped as well.
+            (Some(_), TurnOutcome::Success | TurnOutcome::Interrupted) if !self.sent.is_empty() => {}
+            (Some(command), TurnOutcome::Interrupted | TurnOutcome::RateLimited { .. }) => self.pause(command).await,
+            (Some(command), TurnOutcome::Success) if follows => self.pause(command).await,
+            (_, TurnOutcome::Success | TurnOutcome::Interrupted) if !self.sent.is_empty() => {
+                self.show_approvals().await
+            }
+            (_, TurnOutcome::Success) if follows => self.show_approvals().await,
+            (_, TurnOutcome::Success) => self.finished(end.summary).await,
+            (_, TurnOutcome::Interrupted) => {
+                self.end(EndReason::Failed, "The agent's turn was interrupted.".into()).await;
+            }
+            (_, TurnOutcome::Budget) => self.end(EndReason::Budget, end.summary).await,
+            (_, TurnOutcome::Turns) => self.end(EndReason::Turns, end.summary).await,
+            (_, TurnOutcome::Auth) => self.end(EndReason::Auth, end.summary).await,
+            (_, TurnOutcome::ResumeFailed) => self.end(EndReason::Lost, end.summary).await,
+            (_, TurnOutcome::Failed) => self.end(EndReason::Failed, end.summary).await,
+            (_, TurnOutcome::RateLimited { retry_after_secs }) => self.park(retry_after_secs, end.summary).await,
+        }
+    }
+
+    /// The agent says that it is done; what it was denied says otherwise.
+    async fn finished(&mut self, summary: String) {
+        if self.denials.is_empty() {
+            return self.end(EndReason::Done, summary).await;
+        }
+        let mut what: Vec<_> = self.denials.iter().map(|d| format!("{} ({})", d.tool, d.what)).collect();
+        what.dedup();
+        self.end(EndReason::Denied, format!("Denied: {}.\n{summary}", what.join(", "))).await;
+    }
+
+    async fn pause(&mut self, command: Uuid) {
+        self.phase = Phase::Paused;
+        self.clock.stop(Instant::now());
+        self.reporter.show(LiveState::Paused, None).await;
+        self.reporter.acknowledge(command).await;
+    }
+
+    /// Waits until the model's service takes requests again.
+    async fn park(&mut self, retry_after_secs: Option<u64>, why: String) {
+        self.limited = true;
+        let doubled = (BACK_OFF.0 * 2u32.saturating_pow(self.parks.min(10))).min(BACK_OFF.1);
+        let wait = retry_after_secs.map_or(doubled, Duration::from_secs).clamp(BACK_OFF.0, LONGEST_WAIT);
+        self.parks += 1;
+        self.phase = Phase::Parked { until: tokio::time::Instant::now() + wait };
+        let resume_at = (Timestamp::now_utc() + wait).format(&Rfc3339).ok();
+        self.reporter.show_until(LiveState::Waiting, Some(WaitingFor::RateLimit), resume_at, Some(why)).await;
+    }
+
+    pub async fn unpark(&mut self) {
+        self.tell(GO_ON.to_owned(), Vec::new()).await;
+    }
+
+    /// Sends a message: taken in the turn that runs, or the beginning of a new one.
+    async fn tell(&mut self, text: String, carries: Vec<Untaken>) {
+        if !matches!(self.phase, Phase::Working) {
+            self.phase = Phase::Working;
+            self.clock.start(Instant::now());
+            self.reporter.show(LiveState::Running, None).await;
+        }
+        let id = Uuid::new_v4();
+        self.sent.push(Sent { id, carries });
+        self.send(Input::Message { id, text }).await;
+    }
+
+    /// Carries out a command.
+    pub async fn obey(&mut self, command: Command) {
+        match command.body {
+            // Acknowledged by the attempt's end, so that it is not lost before that.
+            CommandBody::Cancel { reason } => self.end(EndReason::Cancelled, format!("Cancelled {reason}.")).await,
+            CommandBody::Pause if matches!(self.phase, Phase::Paused) => self.reporter.acknowledge(command.id).await,
+            CommandBody::Pause if self.turn || !self.sent.is_empty() => {
+                let until = tokio::time::Instant::now() + PAUSE_LIMIT;
+                self.phase = Phase::Pausing { command: command.id, until };
+                if self.turn {
+                    self.send(Input::Interrupt).await;
+                }
+            }
+            CommandBody::Pause => self.pause(command.id).await,
+            CommandBody::Resume { text: Some(text) } | CommandBody::Message { text, .. } => {
+                self.tell(text.clone(), vec![Untaken { command: command.id, text }]).await;
+            }
+            CommandBody::Resume { text: None } => {
+                if matches!(self.phase, Phase::Paused) {
+                    self.tell(GO_ON.to_owned(), Vec::new()).await;
+                }
+                self.reporter.acknowledge(command.id).await;
+            }
+            CommandBody::Approval { ref approval_id, .. } => {
+                // An answer to a request that was withdrawn is done with.
+                if self.approvals.remove(approval_id).is_some() {
+                    self.send(Input::Approval(command.body)).await;
+                    self.show_approvals().await;
+                }
+                self.reporter.acknowledge(command.id).await;
+            }
+        }
+    }
+
+    pub async fn out_of_time(&mut self) {
+        let (reason, text) = if self.limited {
+            (EndReason::RateLimited, "The time ended while the model's service refused requests for their rate.")
+        } else {
+            (EndReason::TimedOut, "The time ended.")
+        };
+        self.clock.stop(Instant::now());
+        self.end(reason, text.into()).await;
+    }
+
+    /// The process is gone: how it ended.
+    pub async fn exited(self, code: Option<i32>, stderr: &str) -> Verdict {
+        self.clock.stop(Instant::now());
+        match self.phase {
+            Phase::Ending(EndReason::Lost, _) => Verdict::SessionGone,
+            Phase::Ending(reason, summary) => Verdict::End(reason, summary),
+            Phase::Pausing { command, .. } if code.is_none() => {
+                self.reporter.show(LiveState::Paused, None).await;
+                self.reporter.acknowledge(command).await;
+                Verdict::Held(self.begun().map(|(session, _)| session.clone()))
+            }
+            _ => {
+                let how = code.map_or_else(|| "was killed".to_owned(), |code| format!("ended with exit code {code}"));
+                let last = stderr.trim().lines().last().unwrap_or_default();
+                let colon = if last.is_empty() { "" } else { ": " };
+                Verdict::End(EndReason::Failed, format!("The agent {how} before it was done{colon}{last}"))
+            }
+        }
+    }
+}
