@@ -113,6 +113,19 @@ pub fn clean(text: &str) -> String {
     out
 }
 
+/// As [`clean`], but shows what it would take out, escaped: for what a person decides on, where nothing may be hidden.
+pub fn reveal(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for character in text.replace("\r\n", "\n").chars() {
+        if matches!(character, '\n' | '\t') || printable(character) {
+            out.push(character);
+        } else {
+            out.extend(character.escape_default());
+        }
+    }
+    out
+}
+
 /// As [`clean`], on one line: line ends become spaces.
 pub fn clean_line(text: &str) -> String {
     let clean = clean(text);
@@ -238,6 +251,11 @@ mod tests {
         assert_eq!(clean("a\u{202e}b"), "ab");
         assert_eq!(clean("\u{1b}]never ends\nnext"), "\nnext");
         assert_eq!(clean("end\u{1b}"), "end");
+    }
+
+    #[test]
+    fn nothing_hides_from_who_decides() {
+        assert_eq!(reveal("rm -rf x\rls\u{1b}[2K\u{202e}\nnext\r\n"), "rm -rf x\\rls\\u{1b}[2K\\u{202e}\nnext\n");
     }
 
     #[test]

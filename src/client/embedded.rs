@@ -228,7 +228,7 @@ impl Ephemeral {
         runtime.prepare()?;
         let log = data.path().join("logs").join("server.log");
         let mut command = server_command(data.path(), &data.path().join("run"), &log)?;
-        command.arg("--until-stdin-closes").stdin(Stdio::piped()).kill_on_drop(true);
+        command.args(["--until-stdin-closes", "--discard-data"]).stdin(Stdio::piped()).kill_on_drop(true);
         let mut child = spawn(&mut command)?;
         let stdin = child.stdin.take();
         let url = ready(&mut child, &log).await?;
@@ -243,9 +243,20 @@ impl Ephemeral {
             let _ = self.child.kill().await;
         }
         let path = self.data.path().to_owned();
-        self.data.close().map_err(|error| {
-            CommandError::failed(format!("the temporary data in {} cannot be removed", path.display())).caused_by(error)
-        })
+        match self.data.close() {
+            Ok(()) => Ok(()),
+            // The server removed it itself.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            Err(error) => {
+                Err(CommandError::failed(format!("the temporary data in {} cannot be removed", path.display()))
+                    .caused_by(error))
+            }
+        }
+    }
+
+    /// A directory that goes with the server.
+    pub fn scratch(&self) -> PathBuf {
+        self.data.path().join("scratch")
     }
 }
 

@@ -7,7 +7,7 @@ use crate::client::Rest;
 use crate::complete;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::follow::{answers, questions};
-use crate::render::{DIM, GREEN, Line, PLAIN, RED, request};
+use crate::render::{DIM, GREEN, Line, PLAIN, RED, REQUEST_LINES, request};
 use crate::text::{clean_line, cut};
 
 /// See what agents wait for, and answer
@@ -132,8 +132,11 @@ fn list(context: &Context, waiting: Vec<Approval>) -> CommandResult {
     for approval in &waiting {
         let task = cadence_protocol::short_id(approval.task_id);
         let mut lines = vec![Line::of(PLAIN, &approval.id).add(DIM, format!("  task {task}"))];
-        lines
-            .extend(request(approval.kind, &approval.tool, &approval.input, 12).into_iter().map(|line| line.indent(2)));
+        lines.extend(
+            request(approval.kind, &approval.tool, &approval.input, REQUEST_LINES)
+                .into_iter()
+                .map(|line| line.indent(2)),
+        );
         context.terminal.print(&lines)?;
     }
     Ok(Exit::Done)

@@ -40,12 +40,10 @@ pub struct Args {}
 
 pub async fn run(context: Context, _: Args) -> CommandResult {
     let fail = |error: std::io::Error| CommandError::failed("the scratch repository cannot be made").caused_by(error);
-    let scratch = tempfile::Builder::new().prefix("cadence-demo-").tempdir().map_err(fail)?;
-    let repository = scratch.path().join("calc");
-    std::fs::create_dir(&repository).map_err(fail)?;
-    prepare(&repository).await?;
-
     let server = Ephemeral::start().await?;
+    let repository = server.scratch().join("calc");
+    std::fs::create_dir_all(&repository).map_err(fail)?;
+    prepare(&repository).await?;
     let client = Client::ephemeral(&server);
     let result = show(&context, &client, &repository).await;
     let stopped = server.stop().await;

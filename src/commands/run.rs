@@ -14,7 +14,7 @@ use crate::checkout::{self, Place};
 use crate::client::{Client, Ephemeral};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::follow::{self, Followed, Left, Options, Outcome};
-use crate::render::{BOLD, CYAN, DIM, Line, PLAIN, Summary, YELLOW, request};
+use crate::render::{BOLD, CYAN, DIM, Line, PLAIN, REQUEST_LINES, Summary, YELLOW, request};
 use crate::text;
 
 /// How long the end of a cancelled task is waited for before its server goes.
@@ -232,7 +232,7 @@ pub fn needed(approvals: &[Approval], ephemeral: bool, json: bool) -> Vec<Line> 
     let mut lines = Vec::new();
     for approval in approvals {
         if json {
-            lines.extend(request(approval.kind, &approval.tool, &approval.input, 40));
+            lines.extend(request(approval.kind, &approval.tool, &approval.input, REQUEST_LINES));
         }
         if ephemeral {
             continue;

@@ -55,6 +55,9 @@ pub struct Args {
     /// End when standard input does
     #[arg(long, hide = true)]
     until_stdin_closes: bool,
+    /// Remove the data at the end
+    #[arg(long, hide = true, requires = "until_stdin_closes", requires = "data_dir")]
+    discard_data: bool,
     /// End after so long without work
     #[arg(long, hide = true, value_parser = text::parse_duration)]
     idle_exit: Option<Duration>,
@@ -73,8 +76,13 @@ pub fn run(context: &Context, args: Args) -> CommandResult {
         .enable_all()
         .build()
         .map_err(|error| CommandError::failed("the server cannot be set up").caused_by(error))?;
+    let discard = args.discard_data;
     let result = runtime.block_on(Box::pin(serve(context, args)));
     runtime.shutdown_timeout(Duration::from_secs(5));
+    if discard {
+        // Here and not only in the command that it belongs to, which may have been killed.
+        let _ = std::fs::remove_dir_all(&context.settings.data_dir);
+    }
     result
 }
 

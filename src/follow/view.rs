@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Followed, Options};
 use crate::error::CommandError;
-use crate::render::{EventRenderer, Line, request, tool_summary};
+use crate::render::{EventRenderer, Line, REQUEST_LINES, request, tool_summary};
 use crate::terminal::{Screen, Terminal};
 use crate::text;
 
@@ -101,7 +101,7 @@ impl View {
         if !self.shown.insert(approval.id.clone()) {
             return Ok(());
         }
-        let lines = request(approval.kind, &approval.tool, &approval.input, 40);
+        let lines = request(approval.kind, &approval.tool, &approval.input, REQUEST_LINES);
         if self.options.json {
             self.screen.note(&lines);
             return Ok(());

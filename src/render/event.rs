@@ -8,6 +8,9 @@ use serde_json::Value;
 use super::{BLUE, BOLD, CYAN, DIM, GREEN, Line, MAGENTA, PLAIN, RED, YELLOW, diff, markdown};
 use crate::text;
 
+/// Lines of each part of a request that are shown: as good as all, for a person decides on the ground of it.
+pub const REQUEST_LINES: usize = 400;
+
 /// How much of what the agent did is shown.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
@@ -97,7 +100,7 @@ impl EventRenderer {
                 if *kind == ApprovalKind::Question {
                     self.questions.insert(approval_id.clone());
                 }
-                request(*kind, tool, input, self.limits.diff)
+                request(*kind, tool, input, REQUEST_LINES)
             }
             EventData::ApprovalResolved { approval_id, decision, by } => {
                 vec![resolved(*decision, by, self.questions.remove(approval_id))]
@@ -252,7 +255,7 @@ fn status(to: TaskStatus, reason: Option<&str>) -> Vec<Line> {
 }
 
 fn command_lines(command: &str) -> Vec<Line> {
-    let command = text::clean(command);
+    let command = text::reveal(command);
     let mut lines = command.trim_end().lines();
     let mut out = vec![Line::of(CYAN, "$ ").add(BOLD, lines.next().unwrap_or_default())];
     out.extend(lines.take(12).map(|line| Line::of(BOLD, line).indent(2)));
@@ -284,8 +287,8 @@ pub fn request(kind: ApprovalKind, tool: &str, input: &Value, max_lines: usize) 
         Some(fields) => {
             for (name, value) in fields {
                 let value = match value {
-                    Value::String(text) => text::clean(text),
-                    other => other.to_string(),
+                    Value::String(text) => text::reveal(text),
+                    other => text::reveal(&other.to_string()),
                 };
                 let mut rows = value.lines();
                 lines.push(
@@ -296,11 +299,11 @@ pub fn request(kind: ApprovalKind, tool: &str, input: &Value, max_lines: usize) 
                 let shown = rest.len().min(max_lines);
                 lines.extend(rest[..shown].iter().map(|row| Line::of(PLAIN, row).indent(6)));
                 if shown < rest.len() {
-                    lines.push(Line::of(DIM, format!("      … {} more lines", rest.len() - shown)));
+                    lines.push(Line::of(YELLOW, format!("      … {} more lines are not shown", rest.len() - shown)));
                 }
             }
         }
-        None => lines.push(Line::of(PLAIN, input.to_string()).indent(4)),
+        None => lines.push(Line::of(PLAIN, text::reveal(&input.to_string())).indent(4)),
     }
     lines
 }

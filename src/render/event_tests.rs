@@ -217,7 +217,7 @@ fn hostile_text_is_harmless() {
     assert!(!shown.chars().any(|c| c.is_control() && c != '\n'), "{shown:?}");
     insta::assert_snapshot!(shown, @r#"
     ● Read  x
-    $ echo
+    $ echo \u{1b}[31m
       │ redevil
       └ exit 0
     + Create  a b  +1 −0

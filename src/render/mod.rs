@@ -12,7 +12,7 @@ use unicode_width::UnicodeWidthChar;
 use crate::text;
 
 pub use diff::diff;
-pub use event::{EventRenderer, request, tool_summary};
+pub use event::{EventRenderer, REQUEST_LINES, request, tool_summary};
 pub use markdown::markdown;
 pub use summary::{Summary, ended, status_word};
 pub use table::table;
