@@ -1,16 +1,18 @@
 //! Following tasks to their end: events as they come, requests asked at the prompt, Ctrl-C.
 
+mod editor;
 mod keys;
 mod prompt;
 mod question;
 mod view;
+mod wait;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use cadence_protocol::{Approval, Event, EventData, Task, TaskStatus};
+use cadence_protocol::{Approval, Event, EventData, Task};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
 use crate::client::{Client, Item, Rest, Stream};
@@ -21,6 +23,7 @@ use keys::{Input, Keys};
 use prompt::{Choice, Prompt, Step};
 pub use question::{answers, questions};
 use view::View;
+pub use wait::wait;
 
 /// How often the status line moves.
 const SPIN: Duration = Duration::from_millis(120);
@@ -326,7 +329,7 @@ impl Follower {
             }
             Step::Edit(approval) => {
                 self.asking = None;
-                match edit(&approval).await {
+                match editor::edit(&approval).await {
                     Ok(Some(input)) => {
                         let decide = prompt::allow_with(input);
                         if let Err(error) = self.rest.decide(approval.task_id, &approval.id, &decide).await {
@@ -441,105 +444,6 @@ impl Follower {
 async fn next_input(asking: &mut Option<Asking>) -> Option<Input> {
     match asking {
         Some(asking) => asking.keys.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-/// Lets the person change a tool's input in their editor. None where it was left as it is.
-async fn edit(approval: &Approval) -> Result<Option<serde_json::Value>, CommandError> {
-    let fail = |error: std::io::Error| CommandError::failed("the input cannot be edited").caused_by(error);
-    let file = tempfile::Builder::new().prefix("cadence-").suffix(".json").tempfile().map_err(fail)?;
-    let before = serde_json::to_string_pretty(&approval.input).map_err(|error| fail(error.into()))?;
-    std::fs::write(file.path(), format!("{before}\n")).map_err(fail)?;
-    let editor = ["VISUAL", "EDITOR"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok().filter(|editor| !editor.trim().is_empty()))
-        .unwrap_or_else(|| "vi".to_owned());
-    // An editor may be given with arguments; the shell takes it apart, as git has it.
-    let status = tokio::process::Command::new("sh")
-        .arg("-c")
-        .arg(format!("{editor} \"$1\""))
-        .arg("cadence")
-        .arg(file.path())
-        .status()
-        .await
-        .map_err(fail)?;
-    if !status.success() {
-        return Err(CommandError::failed(format!("the editor `{}` failed", crate::text::clean_line(&editor))));
-    }
-    let after = std::fs::read_to_string(file.path()).map_err(fail)?;
-    if after.trim() == before.trim() {
-        return Ok(None);
-    }
-    let value: serde_json::Value = serde_json::from_str(&after)
-        .map_err(|error| CommandError::usage(format!("what was written is no JSON: {error}")))?;
-    if !value.is_object() {
-        return Err(CommandError::usage("a tool's input is a JSON object"));
-    }
-    Ok(Some(value))
-}
-
-/// Waits for tasks without showing them; ends at `deadline`.
-pub async fn wait(
-    client: &Client,
-    tasks: Vec<Task>,
-    any: bool,
-    deadline: Option<Instant>,
-    mut waiting: impl FnMut(&Task),
-) -> Result<Vec<Task>, CommandError> {
-    let rest = client.rest()?;
-    let mut order: Vec<Uuid> = Vec::new();
-    for task in &tasks {
-        if !order.contains(&task.id) {
-            order.push(task.id);
-        }
-    }
-    let mut stream = Stream::follow(client.clone(), tasks.iter().map(|task| (task.id, task.last_seq)));
-    let mut known: BTreeMap<Uuid, Task> = tasks.into_iter().map(|task| (task.id, task)).collect();
-    for task in known.values().filter(|task| task.status == TaskStatus::Waiting) {
-        waiting(task);
-    }
-    loop {
-        let ended = known.values().filter(|task| task.status.is_end()).count();
-        if ended == known.len() || any && ended > 0 {
-            break;
-        }
-        let item = tokio::select! {
-            item = stream.next() => item,
-            () = until(deadline) => break,
-        };
-        let id = match item {
-            None => return Err(CommandError::failed("the stream of events ended by itself")),
-            Some(Item::Failed(error)) => return Err(error),
-            Some(Item::Event(event))
-                if matches!(event.data, EventData::StatusChanged { .. } | EventData::TaskCompleted { .. }) =>
-            {
-                event.task_id
-            }
-            Some(_) => continue,
-        };
-        match rest_of(client, &rest)?.task(id).await {
-            Ok(task) => {
-                if task.status == TaskStatus::Waiting {
-                    waiting(&task);
-                }
-                known.insert(id, task);
-            }
-            Err(error) if error.exit == Exit::Unreachable => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(order.iter().filter_map(|id| known.remove(id)).collect())
-}
-
-/// Calls to where the server is now.
-fn rest_of(client: &Client, known: &Rest) -> Result<Rest, CommandError> {
-    if known.is_at(&client.endpoint()) { Ok(known.clone()) } else { client.rest() }
-}
-
-async fn until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
     }
 }
