@@ -18,12 +18,13 @@ use crate::store::StoreError;
 #[derive(Clone, Debug)]
 pub struct Failure {
     status: StatusCode,
-    error: ApiError,
+    error: Box<ApiError>,
 }
 
 impl Failure {
     pub fn new(status: StatusCode, code: &str, error: impl Into<String>) -> Self {
-        Self { status, error: ApiError { error: error.into(), code: code.to_owned(), ..ApiError::default() } }
+        let error = ApiError { error: error.into(), code: code.to_owned(), ..ApiError::default() };
+        Self { status, error: Box::new(error) }
     }
 
     /// Adds what to do about it.
@@ -73,7 +74,7 @@ impl From<StoreError> for Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let mut response = self.status.into_response();
-        response.extensions_mut().insert(self.error);
+        response.extensions_mut().insert(*self.error);
         response
     }
 }

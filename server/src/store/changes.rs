@@ -124,10 +124,10 @@ fn shorten(data: &EventData) -> EventData {
     }
     let shortened = serde_json::to_value(data).and_then(|mut value| {
         cut(&mut value);
-        if value.to_string().len() > INLINE {
-            if let Some(input) = value.get_mut("input") {
-                *input = serde_json::json!({ "note": "too large to show; the whole is kept with the event" });
-            }
+        if value.to_string().len() > INLINE
+            && let Some(input) = value.get_mut("input")
+        {
+            *input = serde_json::json!({ "note": "too large to show; the whole is kept with the event" });
         }
         serde_json::from_value(value)
     });
