@@ -139,32 +139,70 @@ pub(super) async fn pull_lfs(
         return Ok(());
     }
     progress("Fetching large files (LFS)");
-    let pull = |git: &Git| git.call("lfs").arg("pull").limit(network_limit).run();
     match source {
-        Source::Url { .. } => pull(&git).await.map(drop)?,
+        Source::Url { .. } => drop(git.call("lfs").arg("pull").limit(network_limit).run().await?),
         Source::Local(located) => {
-            let place = located.root.as_ref().unwrap_or(&located.common);
-            let mut pulled = match url::Url::from_file_path(place) {
-                Ok(url) => pull(&git.clone().setting(format!("lfs.url={url}"))).await,
-                Err(()) => Err(GitError::NoDirectory(place.clone())),
-            };
-            if pulled.is_err() {
-                // The user's checkout may not have them all either.
-                let url = Git::new(place, &workspace.environment)
-                    .call("config")
-                    .args(["--get", "remote.origin.url"])
-                    .answer()
-                    .await?;
-                let url = String::from_utf8_lossy(&url.stdout).trim().to_owned();
-                if !url.is_empty() {
-                    pulled = pull(&git.clone().setting(format!("remote.origin.url={url}"))).await;
+            let listed = git.call("lfs").args(["ls-files", "--long"]).run().await?;
+            let names: Vec<_> = String::from_utf8_lossy(&listed).lines().filter_map(object_path).collect();
+            let (from, to) = (located.common.join("lfs/objects"), workspace.git_dir().join("lfs/objects"));
+            let mut missing = false;
+            for name in names {
+                if from.join(&name).is_file() {
+                    copy_object(&from, &to, &name)?;
+                } else {
+                    missing = true;
                 }
             }
-            if let Err(error) = pulled {
-                progress(&format!("Left out large files (LFS) that could not be fetched: {error}"));
+            if missing {
+                fetch_missing(workspace, located, &git, network_limit, progress).await?;
             }
+            git.call("lfs").arg("checkout").run().await?;
         }
     }
+    Ok(())
+}
+
+/// The user's checkout may not have all large files either: those come from where it has its own from.
+async fn fetch_missing(
+    workspace: &Workspace,
+    located: &Located,
+    git: &Git,
+    network_limit: Duration,
+    progress: Progress<'_>,
+) -> Result<(), WorkspaceError> {
+    let place = located.root.as_ref().unwrap_or(&located.common);
+    let config = Git::new(place, &workspace.environment).call("config").args(["--get", "remote.origin.url"]);
+    let url = String::from_utf8_lossy(&config.answer().await?.stdout).trim().to_owned();
+    let fetched = match url.is_empty() {
+        true => Err("the checkout does not have them, and no remote `origin`".to_owned()),
+        false => {
+            let git = git.clone().setting(format!("remote.origin.url={url}"));
+            git.call("lfs").arg("fetch").limit(network_limit).run().await.map_err(|error| error.to_string())
+        }
+    };
+    if let Err(reason) = fetched {
+        progress(&format!("Left out large files (LFS) that could not be fetched: {reason}"));
+    }
+    Ok(())
+}
+
+/// Where the large file of a line of `git lfs ls-files --long` (`<oid> * <path>`) is kept, below `lfs/objects`.
+fn object_path(line: &str) -> Option<PathBuf> {
+    let oid = line.split(' ').next().filter(|oid| oid.len() == 64 && oid.bytes().all(|b| b.is_ascii_hexdigit()))?;
+    Some(Path::new(&oid[..2]).join(&oid[2..4]).join(oid))
+}
+
+/// Copies a large file from one store to another, which has it whole or not at all.
+fn copy_object(from: &Path, to: &Path, name: &Path) -> Result<(), WorkspaceError> {
+    let target = to.join(name);
+    if target.exists() {
+        return Ok(());
+    }
+    let parent = target.parent().unwrap_or(to);
+    fs::create_dir_all(parent).map_err(WorkspaceError::io("making", parent))?;
+    let place = tempfile::NamedTempFile::new_in(parent).map_err(WorkspaceError::io("writing", parent))?;
+    fs::copy(from.join(name), place.path()).map_err(WorkspaceError::io("copying", name))?;
+    place.persist(&target).map_err(|e| WorkspaceError::io("writing", &target)(e.error))?;
     Ok(())
 }
 
@@ -190,13 +228,8 @@ pub(super) fn publish_lfs(workspace: &Workspace, repository: &Path) -> Result<()
             let Ok(kind) = entry.file_type() else { continue };
             if kind.is_dir() && path.components().count() < 3 {
                 open.push(path);
-            } else if kind.is_file() && path.components().count() == 3 && !to.join(&path).exists() {
-                let target = to.join(&path);
-                let parent = target.parent().unwrap_or(&to);
-                fs::create_dir_all(parent).map_err(WorkspaceError::io("making", parent))?;
-                let place = tempfile::NamedTempFile::new_in(parent).map_err(WorkspaceError::io("writing", parent))?;
-                fs::copy(from.join(&path), place.path()).map_err(WorkspaceError::io("copying", &path))?;
-                place.persist(&target).map_err(|e| WorkspaceError::io("writing", &target)(e.error))?;
+            } else if kind.is_file() && path.components().count() == 3 {
+                copy_object(&from, &to, &path)?;
             }
         }
     }

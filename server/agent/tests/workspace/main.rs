@@ -3,6 +3,7 @@
 
 mod applying;
 mod finishing;
+mod lfs;
 mod preparing;
 mod publishing;
 mod removing;
