@@ -32,6 +32,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    api.forget_requests();
     if let Some(name) = scenario {
         if !SCENARIOS.contains(&name.as_str()) {
             eprintln!("there is no scenario `{name}`; there are {}", SCENARIOS.join(", "));

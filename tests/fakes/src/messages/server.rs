@@ -71,6 +71,7 @@ struct Inner {
     /// How often a trouble has struck, by session, scenario, step and trouble.
     struck: HashMap<(String, String, usize, usize), u32>,
     requests: Vec<Recorded>,
+    forgetful: bool,
     replies: u64,
 }
 
@@ -132,6 +133,13 @@ impl MessagesApi {
         self.shared.lock().gates.entry(name.to_owned()).or_default().clone()
     }
 
+    /// Keeps no requests from now on. Each holds its whole conversation, so a long run would fill the memory.
+    pub fn forget_requests(&self) {
+        let mut inner = self.shared.lock();
+        inner.forgetful = true;
+        inner.requests.clear();
+    }
+
     /// Requests so far, the CLI's own ones left out.
     pub fn requests(&self) -> Vec<Recorded> {
         self.shared.lock().requests.iter().filter(|r| !r.auxiliary).cloned().collect()
@@ -161,12 +169,12 @@ async fn answer(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, bod
     let asked = Asked::read(&document);
     let path = uri.path().to_owned();
     let is_message = method == Method::POST && path == "/v1/messages";
-    shared.lock().requests.push(Recorded {
-        method: method.to_string(),
-        path: path.clone(),
-        auxiliary: !is_message || asked.auxiliary,
-        body: document,
-    });
+    let auxiliary = !is_message || asked.auxiliary;
+    let mut inner = shared.lock();
+    if !inner.forgetful {
+        inner.requests.push(Recorded { method: method.to_string(), path: path.clone(), auxiliary, body: document });
+    }
+    drop(inner);
     match (method, path.as_str()) {
         (Method::POST, "/v1/messages") => message(&shared, &asked),
         (Method::POST, "/v1/messages/count_tokens") => Json(json!({ "input_tokens": 10 })).into_response(),
