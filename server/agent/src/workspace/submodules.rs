@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::inspect::Located;
 use super::mirror::{Progress, Source};
 use super::{Workspace, WorkspaceError};
-use crate::git::{Git, GitError, fields, path_of};
+use crate::git::{Git, fields, path_of};
 
 /// For a machine without git-lfs: pointer files stay as they are, whatever the user's own settings ask for.
 const NO_LFS: &str = "[filter \"lfs\"]\n\tclean = \"\"\n\tsmudge = \"\"\n\tprocess = \"\"\n\trequired = false\n";
