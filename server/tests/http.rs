@@ -157,6 +157,11 @@ async fn every_error_has_one_shape() {
         (world.post("/api/tasks", json!({ "task": " ", "repoUrl": "https://h/x.git" })).await, 422, "invalid_request"),
         (world.post("/api/tasks", json!({ "task": "x", "repoUrl": "ext::sh -c x" })).await, 422, "invalid_request"),
         (world.post("/api/tasks", json!({ "task": "x", "repoUrl": "--upload-pack=x" })).await, 422, "invalid_request"),
+        (
+            world.post("/api/tasks", json!({ "task": "x", "repoUrl": "https://t0ken@h/x.git" })).await,
+            422,
+            "invalid_request",
+        ),
         (world.post("/api/tasks", json!({ "task": "x", "repoPath": "/nonexistent" })).await, 422, "invalid_request"),
         (world.post("/api/tasks", json!({ "task": "x", "colour": "red" })).await, 422, "invalid_request"),
         (world.post("/api/tasks", json!([1])).await, 422, "invalid_request"),

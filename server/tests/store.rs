@@ -323,6 +323,34 @@ async fn a_paused_attempt_without_a_runner_is_taken_up_when_something_is_wanted_
 }
 
 #[tokio::test]
+async fn cancelling_what_nobody_runs_lets_a_runner_bring_the_work_home() {
+    let world = World::new().await;
+    let task = world.task("x").await;
+    let claim = world.claim().await;
+    world.store.report(claim.lease, vec![state(1, LiveState::Paused, None)]).await.unwrap();
+    world.store.release(claim.lease).await.unwrap();
+    world.store.cancel(world.who.clone(), task.id).await.unwrap();
+    let next = world.claim().await;
+    assert!(matches!(&world.commands(&next).await[..], [Command { body: CommandBody::Cancel { .. }, .. }]));
+    // Whatever the runner makes of it, it was cancelled.
+    world.store.finish(next.lease, AttemptEnd::new(EndReason::Done, "done")).await.unwrap();
+    assert_eq!(world.read(&task).await.status, TaskStatus::Cancelled);
+}
+
+#[tokio::test]
+async fn nobody_takes_over_from_himself_and_a_new_server_from_all() {
+    let world = World::new().await;
+    world.task("x").await;
+    let me = Uuid::new_v4();
+    let claim = world.store.claim(me, 0).await.unwrap().unwrap();
+    assert!(world.store.claim(me, 0).await.unwrap().is_none(), "late with the heartbeat, as after a suspension");
+    world.store.heartbeat(claim.lease).await.unwrap();
+    world.store.end_leases().await.unwrap();
+    let again = world.store.claim(Uuid::new_v4(), 60).await.unwrap().unwrap();
+    assert!(again.recovered && again.lease.epoch > claim.lease.epoch);
+}
+
+#[tokio::test]
 async fn only_ended_tasks_are_archived_and_removed() {
     let world = World::new().await;
     let task = world.task("x").await;

@@ -48,6 +48,10 @@ pub async fn new_task(app: &App, who: &Principal, peer: SocketAddr, request: Cre
         if matches!(origin, Origin::Local(_)) {
             return Err(Failure::invalid("repoUrl", "it is a path; send it as `repoPath`"));
         }
+        if carries_secret(url) {
+            return Err(Failure::invalid("repoUrl", "it holds a user or password, which would be stored and shown")
+                .hint("Leave it out; git asks its credential helper, or takes an SSH key."));
+        }
         if request.with_changes {
             return Err(Failure::invalid("withChanges", "there is no checkout without `repoPath`"));
         }
@@ -82,6 +86,13 @@ pub async fn new_task(app: &App, who: &Principal, peer: SocketAddr, request: Cre
             timeout_secs: request.timeout_secs,
             environment: request.environment,
         },
+    })
+}
+
+/// Whether an URL holds a token: any user of an http URL may be one, and a password always is.
+fn carries_secret(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|url| {
+        url.password().is_some() || (matches!(url.scheme(), "http" | "https") && !url.username().is_empty())
     })
 }
 

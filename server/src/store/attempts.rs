@@ -19,7 +19,6 @@ pub struct AttemptRow {
     from_session: Option<String>,
     session_id: Option<String>,
     pub lease_epoch: u64,
-    pub lease_until: i64,
     pub last_source_seq: u64,
 }
 
@@ -27,11 +26,6 @@ impl AttemptRow {
     /// The agent's session to go on with.
     pub fn session(self) -> Option<String> {
         self.session_id.or(self.from_session)
-    }
-
-    /// Whether a runner holds it now.
-    pub fn is_held(&self, at: Timestamp) -> bool {
-        self.state.is_live() && self.lease_until > micros(at)
     }
 }
 
@@ -537,7 +531,7 @@ pub(super) async fn attempt(
     attempt: u32,
 ) -> Result<Option<AttemptRow>, StoreError> {
     let row = sqlx::query(
-        "SELECT state, from_session, session_id, lease_epoch, lease_until, last_source_seq FROM attempts WHERE task_id = ? AND number = ?",
+        "SELECT state, from_session, session_id, lease_epoch, last_source_seq FROM attempts WHERE task_id = ? AND number = ?",
     )
     .bind(task)
     .bind(attempt)
@@ -549,7 +543,6 @@ pub(super) async fn attempt(
             from_session: row.try_get("from_session")?,
             session_id: row.try_get("session_id")?,
             lease_epoch: number(&row, "lease_epoch")?.unwrap_or_default(),
-            lease_until: row.try_get("lease_until")?,
             last_source_seq: number(&row, "last_source_seq")?.unwrap_or_default(),
         })
     })

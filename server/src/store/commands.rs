@@ -14,6 +14,16 @@ use super::{Principal, Store, StoreError, Tx, from_micros, micros, now};
 use crate::state::AttemptState;
 
 impl Tx<'_> {
+    /// Lets an attempt be claimed although it is paused.
+    async fn want(&mut self, task: &Task) -> Result<(), StoreError> {
+        sqlx::query("UPDATE attempts SET wanted = 1 WHERE task_id = ? AND number = ?")
+            .bind(task.id)
+            .bind(task.attempt)
+            .execute(&mut *self.conn)
+            .await?;
+        Ok(())
+    }
+
     async fn command(&mut self, task: &Task, body: &CommandBody) -> Result<(), StoreError> {
         sqlx::query("INSERT INTO commands (id, task_id, attempt, user_id, body, created_at) VALUES (?, ?, ?, ?, ?, ?)")
             .bind(Uuid::new_v4())
@@ -84,7 +94,9 @@ impl Store {
                 if task.status.is_end() {
                     return refuse(&task, "cancelled");
                 }
-                if tx.attempt(&task).await?.is_held(now()) {
+                if tx.attempt(&task).await?.lease_epoch > 0 {
+                    // Also where nobody runs it now: whoever claims it for this brings home what the agent did.
+                    tx.want(&task).await?;
                     tx.command(&task, &CommandBody::Cancel { reason }).await?;
                 } else {
                     tx.end_attempt(&task, AttemptEnd::new(EndReason::Cancelled, format!("Cancelled {reason}.")))
@@ -228,11 +240,7 @@ async fn resume(tx: &mut Tx<'_>, who: &Principal, task: &Task, text: Option<Stri
             None => Ok(()),
         };
     }
-    sqlx::query("UPDATE attempts SET wanted = 1 WHERE task_id = ? AND number = ?")
-        .bind(task.id)
-        .bind(task.attempt)
-        .execute(&mut *tx.conn)
-        .await?;
+    tx.want(task).await?;
     tell(tx, who, task, text, true).await
 }
 

@@ -61,8 +61,13 @@ pub async fn run<S: TaskSource>(runner: Arc<Runner<S>>, claim: Claim, slot: Slot
     let leave = tokio::select! {
         leave = whole(&runner, claim, &reporter, steering) => leave,
         () = lost.cancelled() => {
-            // Whoever holds it now deals with what is left; the agent went with its session.
-            tracing::warn!(task = %lease.task_id, attempt = lease.attempt, "the lease was lost");
+            // Whoever holds it now deals with what is left; the agent went with its session. Where nobody does, because the
+            // queue refused a report, it ends here.
+            tracing::warn!(task = %lease.task_id, attempt = lease.attempt, "the attempt is left");
+            let end = AttemptEnd::new(EndReason::Lost, "cadence could not store what the agent did; its log says more");
+            if runner.source.finish(&lease, end).await.is_ok() {
+                tracing::error!(task = %lease.task_id, attempt = lease.attempt, "it ended as lost");
+            }
             return;
         }
     };
@@ -129,17 +134,17 @@ async fn whole<S: TaskSource>(
     let found = runner.agents.get(&claim.task.agent).and_then(|agent| agent.find(&environment).map(|_| agent.clone()));
     let agent = match found {
         Ok(agent) => agent,
-        Err(error) => return Leave::End(unavailable(&error)),
+        Err(error) => return Leave::End(early(runner, &claim, reporter, unavailable(&error)).await),
     };
     let prepared = tokio::select! {
         prepared = prepare(runner, &claim, &environment, reporter) => prepared,
-        reason = steering.cancelled(reporter) => return Leave::End(AttemptEnd::new(EndReason::Cancelled, reason)),
+        reason = steering.cancelled(reporter) => Err(AttemptEnd::new(EndReason::Cancelled, reason)),
         () = runner.closing.cancelled() => return Leave::Closing,
     };
     // Nobody else writes there until the attempt has ended.
     let (workspace, lock) = match prepared {
         Ok(prepared) => prepared,
-        Err(end) => return Leave::End(end),
+        Err(end) => return Leave::End(early(runner, &claim, reporter, end).await),
     };
 
     let mut clock = Clock::new(claim.spec.timeout_secs.map(Duration::from_secs));
@@ -176,7 +181,10 @@ async fn whole<S: TaskSource>(
         };
         let started = match agent.start(launch).await {
             Ok(started) => started,
-            Err(error) => return Leave::End(unavailable(&error)),
+            Err(error) => {
+                let end = unavailable(&error);
+                break (end.reason, end.summary);
+            }
         };
         let first = (prompt_id, std::mem::take(&mut steering.messages));
         let source = runner.source.clone();
@@ -205,6 +213,21 @@ async fn whole<S: TaskSource>(
     sweep(claim.lease).await;
     drop(lock);
     Leave::End(closed(&workspace, &claim, reporter, reason, summary).await)
+}
+
+/// An end before the agent was started. Where it had worked before, its work comes home all the same.
+async fn early<S: TaskSource>(
+    runner: &Arc<Runner<S>>,
+    claim: &Claim,
+    reporter: &Reporter,
+    end: AttemptEnd,
+) -> AttemptEnd {
+    match runner.workspaces.open(claim.lease.task_id) {
+        Ok(Some(workspace)) if claim.begun || claim.recovered => {
+            closed(&workspace, claim, reporter, end.reason, end.summary).await
+        }
+        _ => end,
+    }
 }
 
 /// The prompt and what came while it waited.
@@ -306,7 +329,8 @@ async fn closed(
             reporter.event(EventData::Error { message: note, recoverable: true }).await;
         }
         let changes = workspace.changes().await?;
-        if changes.files > 0 {
+        // Also where the work has come to nothing in the end: what was published before would be taken for it.
+        if workspace.has_work().await? {
             workspace.publish().await?;
         }
         Ok(changes)

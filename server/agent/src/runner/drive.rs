@@ -26,6 +26,10 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_secs(15), Duration::from_
 /// Longest wait for a rate limit, whatever the service says.
 const LONGEST_WAIT: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// How long a done agent may be silent while commands of its own still run in the background. A build tells it when it ends;
+/// a server that it left running never does.
+const BACKGROUND_LIMIT: Duration = Duration::from_secs(300);
+
 /// How the agent's work ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -82,6 +86,8 @@ pub struct Drive<'a, S> {
     phase: Phase,
     /// Whether something came from the agent since the last turn's end.
     turn: bool,
+    /// Until when a done agent's background commands are waited for, and what it said.
+    done: Option<(tokio::time::Instant, String)>,
     parks: u32,
     /// Whether the model's service refused for its rate, and nothing has come from it since.
     limited: bool,
@@ -114,6 +120,7 @@ impl<'a, S: TaskSource> Drive<'a, S> {
             sent: vec![Sent { id: prompt.0, carries: prompt.1 }],
             phase: Phase::Working,
             turn: false,
+            done: None,
             parks: 0,
             limited: false,
         }
@@ -138,6 +145,20 @@ impl<'a, S: TaskSource> Drive<'a, S> {
 
     pub fn pause_limit(&self) -> Option<tokio::time::Instant> {
         if let Phase::Pausing { until, .. } = self.phase { Some(until) } else { None }
+    }
+
+    pub fn background_limit(&self) -> Option<tokio::time::Instant> {
+        let works = matches!(self.phase, Phase::Working) && !self.turn && self.sent.is_empty();
+        self.done.as_ref().filter(|_| works).map(|(until, _)| *until)
+    }
+
+    /// The background commands are not waited for any longer.
+    pub async fn stop_waiting(&mut self) {
+        if let Some((_, summary)) = self.done.take() {
+            let message = "The agent left commands running in the background; they are ended.".to_owned();
+            self.reporter.event(EventData::Error { message, recoverable: true }).await;
+            self.finished(summary).await;
+        }
     }
 
     pub fn usage(&self) -> Usage {
@@ -247,6 +268,7 @@ impl<'a, S: TaskSource> Drive<'a, S> {
 
     /// Notes that a turn runs. One that begins by itself in a pause, or for a message that came before it, is stopped.
     async fn stir(&mut self) {
+        self.done = None;
         if !std::mem::replace(&mut self.turn, true) && matches!(self.phase, Phase::Pausing { .. } | Phase::Paused) {
             self.send(Input::Interrupt).await;
         }
@@ -270,7 +292,10 @@ impl<'a, S: TaskSource> Drive<'a, S> {
             (_, TurnOutcome::Success | TurnOutcome::Interrupted) if !self.sent.is_empty() => {
                 self.show_approvals().await
             }
-            (_, TurnOutcome::Success) if follows => self.show_approvals().await,
+            (_, TurnOutcome::Success) if follows => {
+                self.done = Some((tokio::time::Instant::now() + BACKGROUND_LIMIT, end.summary));
+                self.show_approvals().await;
+            }
             (_, TurnOutcome::Success) => self.finished(end.summary).await,
             (_, TurnOutcome::Interrupted) => {
                 self.end(EndReason::Failed, "The agent's turn was interrupted.".into()).await;
@@ -372,16 +397,18 @@ impl<'a, S: TaskSource> Drive<'a, S> {
         self.end(reason, text.into()).await;
     }
 
-    /// The process is gone: how it ended.
-    pub async fn exited(self, code: Option<i32>, stderr: &str) -> Verdict {
+    /// The process is gone: how it ended. One that is paused goes on in another process.
+    pub async fn exited(&mut self, code: Option<i32>, stderr: &str) -> Verdict {
         self.clock.stop(Instant::now());
-        match self.phase {
+        let session = self.begun().map(|(session, _)| session.clone());
+        match std::mem::replace(&mut self.phase, Phase::Paused) {
             Phase::Ending(EndReason::Lost, _) => Verdict::SessionGone,
             Phase::Ending(reason, summary) => Verdict::End(reason, summary),
+            Phase::Paused => Verdict::Held(session),
             Phase::Pausing { command, .. } if code.is_none() => {
                 self.reporter.show(LiveState::Paused, None).await;
                 self.reporter.acknowledge(command).await;
-                Verdict::Held(self.begun().map(|(session, _)| session.clone()))
+                Verdict::Held(session)
             }
             _ => {
                 let how = code.map_or_else(|| "was killed".to_owned(), |code| format!("ended with exit code {code}"));

@@ -92,8 +92,6 @@ async fn guarded<S: TaskSource>(runner: Arc<Runner<S>>, claim: Claim, slot: Slot
     {
         tracing::error!(task = %lease.task_id, %error, "running an attempt failed");
         let end = AttemptEnd::new(EndReason::Failed, "cadence itself failed while it ran this; its log says more");
-        if let Err(error) = source.finish(&lease, end).await {
-            tracing::error!(task = %lease.task_id, %error, "the attempt could not be ended");
-        }
+        report::insist(&CancellationToken::new(), "finish", || source.finish(&lease, end.clone())).await;
     }
 }

@@ -133,10 +133,10 @@ impl Steering {
                 },
                 () = until(deadline), if !drive.is_ending() => drive.out_of_time().await,
                 () = until(drive.parked()) => drive.unpark().await,
+                () = until(drive.background_limit()) => drive.stop_waiting().await,
                 () = until(drive.pause_limit()) => {
                     // It does not listen: it is stopped, and started again when the pause ends.
                     tracing::warn!("an agent did not stop its turn; it is ended for the pause");
-                    self.paused = true;
                     break (None, String::new());
                 }
                 // Asked to end and did not: dropping the session takes its whole tree down.
@@ -153,9 +153,10 @@ impl Steering {
                 end_by = Some(tokio::time::Instant::now() + GRACE);
             }
         };
+        let verdict = drive.exited(exit.0, &exit.1).await;
+        self.paused = matches!(verdict, Verdict::Held(_));
         self.messages = drive.untaken();
-        let usage = drive.usage();
-        (drive.exited(exit.0, &exit.1).await, usage)
+        (verdict, drive.usage())
     }
 }
 

@@ -20,6 +20,13 @@ pub(super) struct Branch {
 }
 
 impl Workspace {
+    /// Whether the task's branch has commits of its own, or was published before: then it is to be published.
+    pub async fn has_work(&self) -> Result<bool, WorkspaceError> {
+        let tip = resolve(&self.git(), &[&self.branch_ref()]).await?;
+        let published = Record::read(&self.home)?.and_then(|record| record.published);
+        Ok(published.is_some() || tip.is_some_and(|tip| tip != self.base_commit))
+    }
+
     /// Fetches the task's branch into the user's repository, or into the mirror for an URL. Only this branch changes there,
     /// with no hooks and no maintenance. A branch that the user moved on is left alone: `WorkspaceError::Diverged`; so is
     /// one that is checked out: `WorkspaceError::CheckedOut`.
