@@ -1,6 +1,8 @@
 //! How long an attempt has worked, pauses left out.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 #[derive(Debug)]
 pub struct Clock {

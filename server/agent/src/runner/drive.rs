@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use cadence_protocol::{
     ApprovalKind, Command, CommandBody, EndReason, EventData, FrameBody, Lease, LiveState, Timestamp, Usage, WaitingFor,
 };
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::clock::Clock;
@@ -48,12 +49,12 @@ enum Phase {
     /// The pause waits for the end of the turn.
     Pausing {
         command: Uuid,
-        until: tokio::time::Instant,
+        until: Instant,
     },
     Paused,
     /// Until a rate limit has passed.
     Parked {
-        until: tokio::time::Instant,
+        until: Instant,
     },
     /// It is known how it ends; the process has been told.
     Ending(EndReason, String),
@@ -87,7 +88,7 @@ pub struct Drive<'a, S> {
     /// Whether something came from the agent since the last turn's end.
     turn: bool,
     /// Until when a done agent's background commands are waited for, and what it said.
-    done: Option<(tokio::time::Instant, String)>,
+    done: Option<(Instant, String)>,
     parks: u32,
     /// Whether the model's service refused for its rate, and nothing has come from it since.
     limited: bool,
@@ -139,15 +140,15 @@ impl<'a, S: TaskSource> Drive<'a, S> {
         self.clock.deadline()
     }
 
-    pub fn parked(&self) -> Option<tokio::time::Instant> {
+    pub fn parked(&self) -> Option<Instant> {
         if let Phase::Parked { until } = self.phase { Some(until) } else { None }
     }
 
-    pub fn pause_limit(&self) -> Option<tokio::time::Instant> {
+    pub fn pause_limit(&self) -> Option<Instant> {
         if let Phase::Pausing { until, .. } = self.phase { Some(until) } else { None }
     }
 
-    pub fn background_limit(&self) -> Option<tokio::time::Instant> {
+    pub fn background_limit(&self) -> Option<Instant> {
         let works = matches!(self.phase, Phase::Working) && !self.turn && self.sent.is_empty();
         self.done.as_ref().filter(|_| works).map(|(until, _)| *until)
     }
@@ -293,7 +294,7 @@ impl<'a, S: TaskSource> Drive<'a, S> {
                 self.show_approvals().await
             }
             (_, TurnOutcome::Success) if follows => {
-                self.done = Some((tokio::time::Instant::now() + BACKGROUND_LIMIT, end.summary));
+                self.done = Some((Instant::now() + BACKGROUND_LIMIT, end.summary));
                 self.show_approvals().await;
             }
             (_, TurnOutcome::Success) => self.finished(end.summary).await,
@@ -332,7 +333,7 @@ impl<'a, S: TaskSource> Drive<'a, S> {
         let doubled = (BACK_OFF.0 * 2u32.saturating_pow(self.parks.min(10))).min(BACK_OFF.1);
         let wait = retry_after_secs.map_or(doubled, Duration::from_secs).clamp(BACK_OFF.0, LONGEST_WAIT);
         self.parks += 1;
-        self.phase = Phase::Parked { until: tokio::time::Instant::now() + wait };
+        self.phase = Phase::Parked { until: Instant::now() + wait };
         let resume_at = (Timestamp::now_utc() + wait).format(&Rfc3339).ok();
         self.reporter.show_until(LiveState::Waiting, Some(WaitingFor::RateLimit), resume_at, Some(why)).await;
     }
@@ -360,7 +361,7 @@ impl<'a, S: TaskSource> Drive<'a, S> {
             CommandBody::Cancel { reason } => self.end(EndReason::Cancelled, format!("Cancelled {reason}.")).await,
             CommandBody::Pause if matches!(self.phase, Phase::Paused) => self.reporter.acknowledge(command.id).await,
             CommandBody::Pause if self.turn || !self.sent.is_empty() => {
-                let until = tokio::time::Instant::now() + PAUSE_LIMIT;
+                let until = Instant::now() + PAUSE_LIMIT;
                 self.phase = Phase::Pausing { command: command.id, until };
                 if self.turn {
                     self.send(Input::Interrupt).await;

@@ -7,6 +7,8 @@ mod drive;
 mod report;
 mod slots;
 mod steer;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -119,7 +119,7 @@ impl Steering {
                 drive.obey(command).await;
                 continue;
             }
-            let deadline = drive.deadline().map(tokio::time::Instant::from_std);
+            let deadline = drive.deadline();
             tokio::select! {
                 said = output.recv() => match said {
                     Some(Output::Exited { code, stderr }) => break (code, stderr),
