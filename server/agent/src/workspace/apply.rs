@@ -1,6 +1,7 @@
 //! Taking a task's change into the user's checkout.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::finish::is_ancestor;
@@ -52,12 +53,13 @@ pub async fn apply(checkout: &Path, branch: &str, mode: ApplyMode) -> Result<App
     if is_ancestor(&git, &tip, &head).await? {
         return Ok(Applied::UpToDate);
     }
-    let changed = try_merge(&git, &located, &head, &tip).await?;
-    if changed.is_empty() && mode == ApplyMode::Squash {
+    let change = try_merge(&git, &located, &head, &tip).await?;
+    if change.all.is_empty() && mode == ApplyMode::Squash {
         return Ok(Applied::UpToDate);
     }
-    refuse_overlap(&git, &changed, mode == ApplyMode::Squash || !is_ancestor(&git, &head, &tip).await?).await?;
-    let files = changed.len() as u64;
+    refuse_hidden(&root, &change)?;
+    refuse_overlap(&git, &change.all, mode == ApplyMode::Squash || !is_ancestor(&git, &head, &tip).await?).await?;
+    let files = change.all.len() as u64;
     let call = git.call("merge").args(["--quiet", "--no-verify", "--no-gpg-sign", "--no-stat"]);
     let merged = match mode {
         ApplyMode::Merge => {
@@ -97,8 +99,16 @@ fn in_progress(located: &Located) -> Option<&'static str> {
     .find_map(|(file, what)| located.git_dir.join(file).exists().then_some(what))
 }
 
-/// Merges beside the checkout, with objects of its own that are thrown away; gives the files that would change.
-async fn try_merge(git: &Git, located: &Located, head: &str, tip: &str) -> Result<BTreeSet<PathBuf>, WorkspaceError> {
+/// Files that a merge would change.
+#[derive(Default)]
+struct Change {
+    all: BTreeSet<PathBuf>,
+    added: BTreeSet<PathBuf>,
+    removed: BTreeSet<PathBuf>,
+}
+
+/// Merges beside the checkout, with objects of its own that are thrown away; gives what would change.
+async fn try_merge(git: &Git, located: &Located, head: &str, tip: &str) -> Result<Change, WorkspaceError> {
     let scratch = tempfile::tempdir().map_err(WorkspaceError::io("making a directory for", &located.common))?;
     let git = git
         .clone()
@@ -116,12 +126,74 @@ async fn try_merge(git: &Git, located: &Located, head: &str, tip: &str) -> Resul
         }
         _ => return Err(answer.into_error("merge").into()),
     }
-    let changed =
-        git.call("diff-tree").args(["-r", "-z", "--name-only", "--no-renames", head, &tree, "--"]).run().await?;
-    Ok(fields(&changed).map(path_of).collect())
+    let listed =
+        git.call("diff-tree").args(["-r", "-z", "--name-status", "--no-renames", head, &tree, "--"]).run().await?;
+    let mut change = Change::default();
+    let mut parts = fields(&listed);
+    while let (Some(kind), Some(path)) = (parts.next(), parts.next().map(path_of)) {
+        match kind {
+            b"A" => drop(change.added.insert(path.clone())),
+            b"D" => drop(change.removed.insert(path.clone())),
+            _ => {}
+        }
+        change.all.insert(path);
+    }
+    Ok(change)
 }
 
-/// Refuses where uncommitted work, new files included, lies where the change wants to write, and, with `clean_index`, where
+/// Refuses where something lies that HEAD does not have and the change would write. The status does not show ignored
+/// files, and git overwrites them without a word.
+fn refuse_hidden(root: &Path, change: &Change) -> Result<(), WorkspaceError> {
+    let mut files = BTreeSet::new();
+    for path in &change.added {
+        in_the_way(root, path, &change.removed, &mut files)
+            .map_err(|error| WorkspaceError::io("looking at", &root.join(path))(error))?;
+    }
+    if files.is_empty() {
+        return Ok(());
+    }
+    Err(WorkspaceError::Overlap { files: files.into_iter().collect() })
+}
+
+/// What lies where the new file `path` shall be, and is not among the `removed`: a file there or in place of a directory
+/// above it, or the files of a directory that it would replace.
+fn in_the_way(
+    root: &Path,
+    path: &Path,
+    removed: &BTreeSet<PathBuf>,
+    files: &mut BTreeSet<PathBuf>,
+) -> std::io::Result<()> {
+    let mut above: Vec<&Path> = path.ancestors().filter(|part| !part.as_os_str().is_empty()).collect();
+    above.reverse();
+    for part in above {
+        match fs::symlink_metadata(root.join(part)) {
+            Ok(meta) if meta.is_dir() => {}
+            Ok(_) => {
+                if !removed.contains(part) {
+                    files.insert(part.to_path_buf());
+                }
+                return Ok(());
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        }
+    }
+    let mut open = vec![path.to_path_buf()];
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(root.join(&directory))? {
+            let entry = entry?;
+            let inner = directory.join(entry.file_name());
+            if entry.file_type()?.is_dir() {
+                open.push(inner);
+            } else if !removed.contains(&inner) {
+                files.insert(inner);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Refuses where uncommitted work, new files included but not ignored ones, lies where the change wants to write, and, with `clean_index`, where
 /// anything is staged.
 async fn refuse_overlap(git: &Git, changed: &BTreeSet<PathBuf>, clean_index: bool) -> Result<(), WorkspaceError> {
     let status = git

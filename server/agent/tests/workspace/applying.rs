@@ -103,6 +103,62 @@ async fn uncommitted_work_in_the_way() {
     assert_eq!(repo.git(&["status", "--porcelain"]), "A  mine.txt");
 }
 
+/// All three ways to take a change in; for a true merge, the user's branch has moved on.
+const MODES: [(ApplyMode, bool); 3] = [(ApplyMode::Merge, false), (ApplyMode::Merge, true), (ApplyMode::Squash, false)];
+
+#[tokio::test]
+async fn ignored_files_in_the_way() {
+    for (mode, moved_on) in MODES {
+        // What the user has, and what the task adds.
+        for (mine, added) in [(".env", ".env"), ("x.log", "x.log/deep"), ("dir/deep/x.log", "dir")] {
+            let env = Env::new();
+            let repo = env.repository("user");
+            let workspace = env.workspace(&repo).await;
+            let agent = env.agent(&workspace);
+            agent.write(added, "the task's\n");
+            agent.git(&["add", "-f", added]);
+            agent.git(&["commit", "-q", "-m", "work"]);
+            workspace.finish("work").await.unwrap();
+            workspace.publish().await.unwrap();
+            if moved_on {
+                repo.write("b.txt", "moved on\n");
+                repo.commit("moved on");
+            }
+            repo.write(mine, "mine\n");
+            assert_eq!(repo.git(&["status", "--porcelain"]), "");
+            let before = repo.listing();
+            let error = apply(&repo.root, &workspace.branch, mode).await.unwrap_err();
+            let WorkspaceError::Overlap { files } = &error else { panic!("{error}") };
+            assert_eq!(*files, [PathBuf::from(mine)]);
+            assert_eq!(repo.read(mine), "mine\n");
+            assert_eq!(difference(&before, &repo.listing()), Vec::<PathBuf>::new());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_directory_becomes_a_file_and_the_other_way_round() {
+    for (mode, moved_on) in MODES {
+        let env = Env::new();
+        let repo = env.repository("user");
+        repo.write("dir/deep/x", "x\n");
+        repo.commit("a directory");
+        let workspace = env.workspace(&repo).await;
+        let agent = env.agent(&workspace);
+        agent.git(&["rm", "-q", "-r", "dir", "a.txt"]);
+        agent.write("dir", "a file\n");
+        agent.write("a.txt/x", "in a directory\n");
+        workspace.finish("work").await.unwrap();
+        workspace.publish().await.unwrap();
+        if moved_on {
+            repo.write("b.txt", "moved on\n");
+            repo.commit("moved on");
+        }
+        apply(&repo.root, &workspace.branch, mode).await.unwrap();
+        assert_eq!((repo.read("dir"), repo.read("a.txt/x")), ("a file\n".into(), "in a directory\n".into()));
+    }
+}
+
 #[tokio::test]
 async fn what_cannot_be_applied_is_named() {
     let env = Env::new();
