@@ -5,6 +5,9 @@ mod rest;
 mod runtime;
 mod select;
 mod stream;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+pub mod stub;
 
 use std::sync::{Arc, RwLock};
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use cadence_protocol::{Approval, Event, EventData, Task};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use uuid::Uuid;
 
 use crate::client::{Client, Item, Rest, Stream};
@@ -27,7 +27,7 @@ pub use wait::wait;
 
 /// How often the status line moves.
 const SPIN: Duration = Duration::from_millis(120);
-/// How often an end is looked for that could not be asked about.
+/// How often is looked again for what could not be asked about.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// A task to follow.
@@ -98,6 +98,7 @@ pub async fn follow(
         asking: None,
         cancelling: false,
         lost: false,
+        look_again: None,
         interrupt: signal(SignalKind::interrupt()).map_err(fail)?,
         terminate: signal(SignalKind::terminate()).map_err(fail)?,
         hangup: signal(SignalKind::hangup()).map_err(fail)?,
@@ -138,6 +139,8 @@ struct Follower {
     asking: Option<Asking>,
     cancelling: bool,
     lost: bool,
+    /// When what waits for an answer is asked for again, where that failed.
+    look_again: Option<Instant>,
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
@@ -183,7 +186,10 @@ impl Follower {
                 Wake::Terminate | Wake::Hangup => Some(Outcome::Left(Left::Detached)),
                 Wake::Tick => {
                     self.show_status();
-                    None
+                    match self.look_again {
+                        Some(when) if Instant::now() >= when => self.look_for_requests().await?,
+                        _ => None,
+                    }
                 }
             };
             if let Some(outcome) = outcome {
@@ -263,10 +269,14 @@ impl Follower {
         }
         let waiting: VecDeque<Approval> = match self.rest.approvals().await {
             Ok(all) => all.into_iter().filter(|approval| self.tasks.contains_key(&approval.task_id)).collect(),
-            // It is looked at again when the connection is back.
-            Err(error) if error.exit == Exit::Unreachable => return Ok(None),
+            // The connection for events may stand all the while, so no other event has to bring it back.
+            Err(error) if error.exit == Exit::Unreachable => {
+                self.look_again = Some(Instant::now() + LOOK);
+                return Ok(None);
+            }
             Err(error) => return Err(error),
         };
+        self.look_again = None;
         if !self.terminal.asks && !waiting.is_empty() {
             return Ok(Some(Outcome::InputNeeded(waiting.into())));
         }
@@ -445,5 +455,36 @@ async fn next_input(asking: &mut Option<Asking>) -> Option<Input> {
     match asking {
         Some(asking) => asking.keys.next().await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::client::stub::{self, Stub};
+
+    #[tokio::test]
+    async fn a_request_is_seen_although_the_first_look_failed() {
+        let server = Stub::start().await;
+        let id = server.task("running", 1);
+        let client = server.client();
+        let task = client.rest().unwrap().task(id).await.unwrap();
+        let data = json!({"type": "approval_requested", "approvalId": "r1", "kind": "permission", "tool": "Bash", "input": {}});
+        server.event(stub::event(id, 2, &data));
+        server.approval(
+            json!({"id": "r1", "taskId": id, "attempt": 1, "kind": "permission", "tool": "Bash", "input": {},
+            "createdAt": "2026-01-01T10:00:00Z"}),
+        );
+        // The look at the start, and the one of the event.
+        server.fail_next(2);
+        let options = Options { json: true, full: false, attended: true, framed: false };
+        let terminal = Terminal { shows: false, asks: false, status: false, color: false, color_err: false };
+        let followed = follow(&client, vec![Followed::new(task, 1)], terminal, options);
+        let outcome = tokio::time::timeout(Duration::from_secs(30), followed).await.unwrap().unwrap();
+        assert!(matches!(&outcome, Outcome::InputNeeded(all) if all[0].id == "r1"), "{outcome:?}");
     }
 }

@@ -1,11 +1,12 @@
 //! Waiting for tasks without showing them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use cadence_protocol::{EventData, Task, TaskStatus};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 use uuid::Uuid;
 
+use super::LOOK;
 use crate::client::{Client, Item, Rest, Stream};
 use crate::error::{CommandError, Exit};
 
@@ -29,34 +30,47 @@ pub async fn wait(
     for task in known.values().filter(|task| task.status == TaskStatus::Waiting) {
         waiting(task);
     }
-    loop {
+    // What an event told to look at; one that could not be seen is looked at again.
+    let mut look: BTreeSet<Uuid> = BTreeSet::new();
+    let mut tick = interval(LOOK);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    'waiting: loop {
         let ended = known.values().filter(|task| task.status.is_end()).count();
         if ended == known.len() || any && ended > 0 {
             break;
         }
-        let item = tokio::select! {
-            item = stream.next() => item,
-            () = until(deadline) => break,
-        };
-        let id = match item {
-            None => return Err(CommandError::failed("the stream of events ended by itself")),
-            Some(Item::Failed(error)) => return Err(error),
-            Some(Item::Event(event))
-                if matches!(event.data, EventData::StatusChanged { .. } | EventData::TaskCompleted { .. }) =>
-            {
-                event.task_id
-            }
-            Some(_) => continue,
-        };
-        match rest_of(client, &rest)?.task(id).await {
-            Ok(task) => {
-                if task.status == TaskStatus::Waiting {
-                    waiting(&task);
+        tokio::select! {
+            item = stream.next() => match item {
+                None => return Err(CommandError::failed("the stream of events ended by itself")),
+                Some(Item::Failed(error)) => return Err(error),
+                Some(Item::Event(event))
+                    if matches!(event.data, EventData::StatusChanged { .. } | EventData::TaskCompleted { .. }) =>
+                {
+                    look.insert(event.task_id);
                 }
-                known.insert(id, task);
+                Some(Item::Back) => {}
+                Some(_) => continue,
+            },
+            _ = tick.tick(), if !look.is_empty() => {}
+            () = until(deadline) => break,
+        }
+        for id in look.clone() {
+            let rest = rest_of(client, &rest)?;
+            let looked = tokio::select! {
+                looked = rest.task(id) => looked,
+                () = until(deadline) => break 'waiting,
+            };
+            match looked {
+                Ok(task) => {
+                    look.remove(&id);
+                    if task.status == TaskStatus::Waiting {
+                        waiting(&task);
+                    }
+                    known.insert(id, task);
+                }
+                Err(error) if error.exit == Exit::Unreachable => {}
+                Err(error) => return Err(error),
             }
-            Err(error) if error.exit == Exit::Unreachable => {}
-            Err(error) => return Err(error),
         }
     }
     Ok(order.iter().filter_map(|id| known.remove(id)).collect())
@@ -71,5 +85,29 @@ async fn until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+
+    use super::*;
+    use crate::client::stub;
+
+    #[tokio::test]
+    async fn a_look_that_failed_is_taken_again() {
+        let server = stub::Stub::start().await;
+        let id = server.task("running", 1);
+        let client = server.client();
+        let task = client.rest().unwrap().task(id).await.unwrap();
+        server.task_is(id, "completed", 2);
+        // The event comes, and the look that it leads to finds nobody.
+        server.fail_next(2);
+        server.event(stub::ended(id, 2));
+        let limit = Some(Instant::now() + std::time::Duration::from_secs(30));
+        let tasks = wait(&client, vec![task], false, limit, |_| {}).await.unwrap();
+        assert_eq!(tasks[0].status, TaskStatus::Completed);
+        assert_eq!(server.left_to_fail(), 0);
     }
 }
