@@ -60,7 +60,8 @@ impl Stream {
     /// Follows tasks from the event after the number that is given with each.
     pub fn follow(client: Client, tasks: impl IntoIterator<Item = (Uuid, u64)>) -> Self {
         let (sender, items) = mpsc::channel(256);
-        let worker = Worker { client, seen: tasks.into_iter().collect(), out: sender };
+        let seen = tasks.into_iter().collect();
+        let worker = Worker { client, seen, out: sender, lost_since: None, failures: 0 };
         Self { items, worker: tokio::spawn(worker.run()) }
     }
 
@@ -81,6 +82,9 @@ struct Worker {
     /// The last number that was given out, for each task.
     seen: BTreeMap<Uuid, u64>,
     out: mpsc::Sender<Item>,
+    /// Since when nothing was heard, and how often it was tried in vain.
+    lost_since: Option<Instant>,
+    failures: u32,
 }
 
 /// Why a connection ended.
@@ -101,18 +105,10 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 impl Worker {
     async fn run(mut self) {
-        let mut lost_since: Option<Instant> = None;
-        let mut failures: u32 = 0;
         loop {
             let connected = connect(&self.client.endpoint()).await;
             let end = match connected {
-                Ok(socket) => {
-                    if lost_since.take().is_some() && self.out.send(Item::Back).await.is_err() {
-                        return;
-                    }
-                    failures = 0;
-                    self.serve(socket).await
-                }
+                Ok(socket) => self.serve(socket).await,
                 Err(end) => end,
             };
             let reason = match end {
@@ -120,15 +116,15 @@ impl Worker {
                 Break::Fatal(error) => return drop(self.out.send(Item::Failed(error)).await),
                 Break::Lost(reason) => reason,
             };
-            let since = *lost_since.get_or_insert_with(Instant::now);
+            let since = *self.lost_since.get_or_insert_with(Instant::now);
             if since.elapsed() > PATIENCE {
                 let error = CommandError::new(Exit::Unreachable, "the connection to the server was lost for too long")
                     .caused_by(std::io::Error::other(reason))
                     .hint("The task goes on; follow it again with `cadence tasks logs -f`.");
                 return drop(self.out.send(Item::Failed(error)).await);
             }
-            let wait = back_off(failures);
-            failures += 1;
+            let wait = back_off(self.failures);
+            self.failures = self.failures.saturating_add(1);
             if self.out.send(Item::Lost { reason, wait }).await.is_err() {
                 return;
             }
@@ -188,6 +184,13 @@ impl Worker {
     async fn take(&mut self, text: &str) -> Result<(), Break> {
         // What a newer server may send beside what is known is passed over.
         let Ok(received) = serde_json::from_str::<Received>(text) else { return Ok(()) };
+        // A connection that is made and closed again is none: the server has to say something about the tasks.
+        if !matches!(received, Received::Frame(ServerFrame::Connected { .. } | ServerFrame::Error { .. })) {
+            self.failures = 0;
+            if self.lost_since.take().is_some() {
+                self.out.send(Item::Back).await?;
+            }
+        }
         match received {
             Received::Event(event) => self.give(event).await,
             Received::Frame(ServerFrame::OutputDelta { task_id, text }) if self.seen.contains_key(&task_id) => {
@@ -284,6 +287,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
     use super::*;
+    use crate::client::stub::{self, Stub};
 
     #[test]
     fn waits_grow_to_a_limit() {
@@ -291,5 +295,23 @@ mod tests {
         assert!((187..=250).contains(&waits[0]), "{waits:?}");
         assert!(waits.iter().all(|wait| *wait <= 8000));
         assert!(waits[19] >= 6000);
+    }
+    #[tokio::test]
+    async fn connections_that_bring_nothing_are_tried_ever_more_slowly() {
+        let server = Stub::start().await;
+        let id = server.task("running", 1);
+        server.event(stub::ended(id, 1));
+        server.hang_up_next(3);
+        let mut stream = Stream::follow(server.client(), [(id, 0)]);
+        let mut waits = Vec::new();
+        while waits.len() < 3 {
+            match stream.next().await {
+                Some(Item::Lost { wait, .. }) => waits.push(wait.as_millis()),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(waits[0] <= 250 && waits[1] >= 375 && waits[2] >= 750, "{waits:?}");
+        assert!(matches!(stream.next().await, Some(Item::Back)));
+        assert!(matches!(stream.next().await, Some(Item::Event(event)) if event.seq == 1));
     }
 }
