@@ -418,6 +418,7 @@ async fn what_is_committed_is_there_after_the_storage_was_closed() {
     world.who.user_id = world.store.ensure_user("ann", "admin").await.unwrap();
     let task = world.task("x").await;
     world.store.close().await;
+    assert!(!path.with_extension("db-wal").exists(), "the log is folded into the database");
     assert!(matches!(world.store.cancel(world.who.clone(), task.id).await, Err(StoreError::Closed)));
     world.store = Store::open(&path, Arc::new(Hub::default())).await.unwrap();
     assert_eq!(world.read(&task).await.task_description, "x");

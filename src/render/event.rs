@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use cadence_protocol::{ApprovalKind, Decision, EditAction, Event, EventData, TaskStatus, WaitingFor};
+use cadence_protocol::{
+    ApprovalKind, Decide, Decision, DecisionRequest, EditAction, Event, EventData, TaskStatus, WaitingFor,
+};
 use serde_json::Value;
 
 use super::{BLUE, BOLD, CYAN, DIM, GREEN, Line, MAGENTA, PLAIN, RED, YELLOW, diff, markdown};
@@ -102,8 +104,12 @@ impl EventRenderer {
                 }
                 request(*kind, tool, input, REQUEST_LINES)
             }
-            EventData::ApprovalResolved { approval_id, decision, by } => {
-                vec![resolved(*decision, by, self.questions.remove(approval_id))]
+            EventData::ApprovalResolved { approval_id, decision, by, answer } => {
+                let mut line = resolved(*decision, by, self.questions.remove(approval_id));
+                if let Some(answer) = answer.as_deref().and_then(answered) {
+                    line.push(PLAIN, format!(": {}", text::clean_line(&answer)));
+                }
+                vec![line]
             }
             EventData::Message { text, from } => {
                 let mut lines = text.lines().map(|l| Line::of(MAGENTA, "› ").add(BOLD, l)).collect::<Vec<_>>();
@@ -359,3 +365,15 @@ fn count_lines(diff: &str) -> (usize, usize) {
 #[cfg(test)]
 #[path = "event_tests.rs"]
 mod tests;
+
+/// What was answered beyond yes and no.
+fn answered(answer: &Decide) -> Option<String> {
+    let answers = answer.answers.iter().flat_map(|answers| answers.values().cloned());
+    let edited = answer.updated_input.as_ref().map(|input| match input.get("command").and_then(Value::as_str) {
+        Some(command) => format!("as {command}"),
+        None => "with another input".to_owned(),
+    });
+    let always = (answer.decision == DecisionRequest::AllowAlways).then(|| "always".to_owned());
+    let parts: Vec<_> = answers.chain(always).chain(edited).chain(answer.message.clone()).collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
+}

@@ -129,7 +129,12 @@ fn requests_show_everything_that_is_wanted() {
             input: json!({"command": "rm -rf build\ncargo build", "timeout": 5}),
             suggestions: None,
         },
-        EventData::ApprovalResolved { approval_id: "r1".into(), decision: Decision::Deny, by: "dev".into() },
+        EventData::ApprovalResolved {
+            approval_id: "r1".into(),
+            decision: Decision::Deny,
+            by: "dev".into(),
+            answer: None,
+        },
         EventData::ApprovalRequested {
             approval_id: "r2".into(),
             kind: ApprovalKind::Question,
@@ -138,7 +143,12 @@ fn requests_show_everything_that_is_wanted() {
                 "options": [{"label": "Red", "description": "like fire"}, {"label": "Blue"}]}]}),
             suggestions: None,
         },
-        EventData::ApprovalResolved { approval_id: "r2".into(), decision: Decision::Withdrawn, by: String::new() },
+        EventData::ApprovalResolved {
+            approval_id: "r2".into(),
+            decision: Decision::Withdrawn,
+            by: String::new(),
+            answer: None,
+        },
     ]);
     insta::assert_snapshot!(shown, @r#"
     ? Bash wants permission

@@ -6,7 +6,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::task::wire_enum;
-use crate::{EndReason, TaskStatus, Timestamp};
+use crate::{Decide, EndReason, TaskStatus, Timestamp};
 
 /// A stored event of a task. `seq` counts 1, 2, 3 … per task without a gap.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -96,6 +96,9 @@ pub enum EventData {
         approval_id: String,
         decision: Decision,
         by: String,
+        /// What exactly was answered; absent where it was withdrawn.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        answer: Option<Box<Decide>>,
     },
     /// A follow-up that the agent was given.
     Message {

@@ -133,9 +133,14 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(input::command))
 }
 
+/// What lasts as long as the client wants.
+fn streams() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(events::list)).routes(routes!(ws::upgrade))
+}
+
 /// The OpenAPI document, generated from the handlers.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    let (_, mut document) = api().routes(routes!(events::list)).split_for_parts();
+    let (_, mut document) = api().merge(streams()).split_for_parts();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
     document
 }
@@ -143,14 +148,13 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 /// Everything that is served.
 pub fn router(app: App) -> Router {
     let (answers, _) = api().split_for_parts();
-    let (streams, _) = OpenApiRouter::new().routes(routes!(events::list)).split_for_parts();
+    let (streams, _) = streams().split_for_parts();
     let answers = answers
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/api/openapi.json", get(|| async { Json(openapi()) }))
         .route("/api/docs", get(docs::page))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, TIMEOUT));
-    let streams = streams.route("/api/ws/stream", get(ws::upgrade));
     answers
         .merge(streams)
         .layer(DefaultBodyLimit::disable())

@@ -36,6 +36,10 @@ const SIGN_IN: Duration = Duration::from_secs(10);
 const SNAPSHOT_EVERY: Duration = Duration::from_millis(100);
 const MAX_SUBSCRIPTIONS: usize = 1000;
 
+/// WebSocket: events of any number of tasks over one connection. The client sends `subscribe` (with a task's id or `*`, and
+/// `after`), `unsubscribe` and `ping`; the server `connected`, `subscribed`, the stored events after `after` and then live
+/// ones, `task` snapshots under `*`, `output_delta`, `lagged` and `error`.
+#[utoipa::path(get, path = "/api/ws/stream", responses((status = 101, description = "WebSocket")))]
 pub async fn upgrade(
     State(app): State<App>,
     headers: HeaderMap,

@@ -1,8 +1,8 @@
 //! Attempts: claim under a lease, report, end.
 
 use cadence_protocol::{
-    AttemptEnd, AttemptSpec, Claim, CommandBody, Decision, EndReason, EventData, Frame, FrameBody, Lease, LiveState,
-    Task, TaskStatus, Timestamp, Usage, WaitingFor,
+    AttemptEnd, AttemptSpec, Claim, CommandBody, Decide, Decision, EndReason, EventData, Frame, FrameBody, Lease,
+    LiveState, Task, TaskStatus, Timestamp, Usage, WaitingFor,
 };
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
@@ -113,7 +113,8 @@ impl Tx<'_> {
             summary: end.summary.clone(),
             reason: end.reason,
             pr_url: task.pr_url.clone(),
-            cost_usd: Some(usage.cost_usd),
+            // Nothing was reported where the agent was ended in its first turn: that is not the same as no cost.
+            cost_usd: (usage != Usage::default()).then_some(usage.cost_usd),
         };
         self.append(task, task.attempt, [(at, completed)]).await?;
         sqlx::query(
@@ -157,7 +158,7 @@ impl Tx<'_> {
                 .fetch_all(&mut *self.conn)
                 .await?;
         for approval_id in open {
-            self.resolve_approval(task, approval_id, Decision::Withdrawn, by, now()).await?;
+            self.resolve_approval(task, approval_id, Decision::Withdrawn, by, None).await?;
         }
         Ok(())
     }
@@ -168,8 +169,9 @@ impl Tx<'_> {
         approval_id: String,
         decision: Decision,
         by: &str,
-        at: Timestamp,
+        answer: Option<Decide>,
     ) -> Result<bool, StoreError> {
+        let at = now();
         let done = sqlx::query(
             "UPDATE approvals SET decision = ?, decided_by = ?, decided_at = ? \
              WHERE task_id = ? AND id = ? AND decision IS NULL",
@@ -184,7 +186,8 @@ impl Tx<'_> {
         if done.rows_affected() == 0 {
             return Ok(false);
         }
-        let resolved = EventData::ApprovalResolved { approval_id, decision, by: by.to_owned() };
+        let resolved =
+            EventData::ApprovalResolved { approval_id, decision, by: by.to_owned(), answer: answer.map(Box::new) };
         self.append(task, task.attempt, [(at, resolved)]).await?;
         Ok(true)
     }
@@ -277,8 +280,8 @@ impl Tx<'_> {
     async fn take_frame(&mut self, task: &Task, body: FrameBody, at: Timestamp) -> Result<(), StoreError> {
         self.changes.tasks.insert(task.id);
         match body {
-            FrameBody::Event { event: EventData::ApprovalResolved { approval_id, decision, by } } => {
-                self.resolve_approval(task, approval_id, decision, &by, at).await?;
+            FrameBody::Event { event: EventData::ApprovalResolved { approval_id, decision, by, .. } } => {
+                self.resolve_approval(task, approval_id, decision, &by, None).await?;
             }
             FrameBody::Event { event } => self.append(task, task.attempt, [(at, event)]).await?,
             FrameBody::State { state, waiting_for, resume_at, reason } => {

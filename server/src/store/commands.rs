@@ -170,7 +170,7 @@ impl Store {
                     return Err(StoreError::Conflict(format!("it was already answered: {decision}, by {by}")));
                 }
                 let decision = if decide.decision == DecisionRequest::Deny { Decision::Deny } else { Decision::Allow };
-                tx.resolve_approval(&task, approval.clone(), decision, &who.name, now()).await?;
+                tx.resolve_approval(&task, approval.clone(), decision, &who.name, Some(decide.clone())).await?;
                 let body = CommandBody::Approval {
                     approval_id: approval.clone(),
                     decision,

@@ -122,8 +122,9 @@ impl Store {
 
     /// Waits for what is being written, then closes.
     pub async fn close(&self) {
-        self.writer.close().await;
+        // The last to close folds the write-ahead log into the database, which only the writer may.
         self.reads.close().await;
+        self.writer.close().await;
     }
 }
 

@@ -76,6 +76,10 @@ impl Translator {
             return Some(Action::Write(respond(&approval_id, json!({"behavior": "deny", "message": message}))));
         }
         let mut input = updated_input.filter(Value::is_object).unwrap_or(pending.input);
+        // What runs is what was allowed, not what was asked for.
+        if let Some(call) = pending.tool_use_id.as_ref().and_then(|id| self.calls.get_mut(id)) {
+            call.input.clone_from(&input);
+        }
         if pending.kind == ApprovalKind::Question {
             add_answers(&mut input, answers.unwrap_or_default());
         }

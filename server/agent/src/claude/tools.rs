@@ -37,6 +37,15 @@ pub fn told(call: &Call, outcome: &Outcome<'_>, roots: &[PathBuf], interrupted: 
     match call.tool.as_str() {
         "Bash" => command_run(call.command()?, outcome, interrupted),
         "Write" | "Edit" | "MultiEdit" | "NotebookEdit" if !outcome.is_error => file_edit(call, outcome.details, roots),
+        // Denied and withdrawn ones are told where that happened.
+        tool if outcome.is_error && !outcome.stopped && !interrupted => {
+            let path = call.input.get("file_path").and_then(Value::as_str).map(|path| relative(path, roots));
+            let what = path.map(|path| format!(" {path}")).unwrap_or_default();
+            let reason =
+                outcome.text.trim().trim_start_matches("<tool_use_error>").trim_end_matches("</tool_use_error>");
+            let message = patch::cap(format!("{tool}{what} failed: {reason}"));
+            Some(EventData::Error { message, recoverable: true })
+        }
         _ => None,
     }
 }
@@ -130,6 +139,19 @@ mod tests {
     fn bash(text: &str, details: Value, is_error: bool) -> Option<EventData> {
         let call = Call { tool: "Bash".into(), input: json!({"command": "x"}) };
         told(&call, &Outcome { text: text.into(), details: &details, is_error, stopped: false }, &[], false)
+    }
+
+    #[test]
+    fn what_failed_is_told_unless_it_was_stopped() {
+        let told = |stopped, interrupted| {
+            let call = Call { tool: "Edit".into(), input: json!({"file_path": "/w/a.txt"}) };
+            let text = "<tool_use_error>File has not been read yet.</tool_use_error>".into();
+            let outcome = Outcome { text, details: &json!("Error"), is_error: true, stopped };
+            told(&call, &outcome, &[PathBuf::from("/w")], interrupted)
+        };
+        let message = "Edit a.txt failed: File has not been read yet.".to_owned();
+        assert_eq!(told(false, false), Some(EventData::Error { message, recoverable: true }));
+        assert_eq!((told(true, false), told(false, true)), (None, None));
     }
 
     fn run(exit_code: Option<i32>, output: Option<&str>) -> Option<EventData> {

@@ -51,7 +51,7 @@ pub struct Translator {
     roots: Vec<PathBuf>,
     started: bool,
     /// Calls of tools that have no result yet, by id.
-    calls: HashMap<String, Call>,
+    pub(super) calls: HashMap<String, Call>,
     /// Requests that wait for an answer, by request id.
     pub(super) approvals: BTreeMap<String, Pending>,
     /// Calls that did not come to run, because they were denied.
@@ -367,6 +367,7 @@ impl Translator {
                 approval_id: request_id.to_owned(),
                 decision: Decision::Withdrawn,
                 by: "agent".into(),
+                answer: None,
             }));
         }
     }

@@ -27,6 +27,8 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_secs(15), Duration::from_
 /// Longest wait for a rate limit, whatever the service says.
 const LONGEST_WAIT: Duration = Duration::from_secs(7 * 24 * 3600);
 
+/// How long an agent that is to end may take to stop its turn.
+const STOP_LIMIT: Duration = Duration::from_secs(2);
 /// How long a done agent may be silent while commands of its own still run in the background. A build tells it when it ends;
 /// a server that it left running never does.
 const BACKGROUND_LIMIT: Duration = Duration::from_secs(300);
@@ -89,6 +91,7 @@ pub struct Drive<'a, S> {
     turn: bool,
     /// Until when a done agent's background commands are waited for, and what it said.
     done: Option<(Instant, String)>,
+    kill_at: Option<Instant>,
     parks: u32,
     /// Whether the model's service refused for its rate, and nothing has come from it since.
     limited: bool,
@@ -122,6 +125,7 @@ impl<'a, S: TaskSource> Drive<'a, S> {
             phase: Phase::Working,
             turn: false,
             done: None,
+            kill_at: None,
             parks: 0,
             limited: false,
         }
@@ -185,8 +189,26 @@ impl<'a, S: TaskSource> Drive<'a, S> {
             self.reporter.acknowledge(command).await;
         }
         self.phase = Phase::Ending(reason, summary);
-        let kind = matches!(reason, EndReason::Done | EndReason::Denied);
-        self.send(if kind { Input::Close } else { Input::Kill }).await;
+        if matches!(reason, EndReason::Done | EndReason::Denied) {
+            self.send(Input::Close).await;
+        } else if self.turn {
+            // Killed in its turn, it could still begin another step while its tool dies, and would never tell what it cost.
+            self.kill_at = Some(Instant::now() + STOP_LIMIT);
+            self.send(Input::Interrupt).await;
+        } else {
+            self.send(Input::Kill).await;
+        }
+    }
+
+    /// When an agent that was told to stop its turn is killed all the same.
+    pub fn kill_at(&self) -> Option<Instant> {
+        self.kill_at
+    }
+
+    pub async fn kill(&mut self) {
+        if self.kill_at.take().is_some() {
+            self.send(Input::Kill).await;
+        }
     }
 
     /// Shows what the approvals say: a question is waited for before a permission.
@@ -281,7 +303,8 @@ impl<'a, S: TaskSource> Drive<'a, S> {
         self.denials.extend(end.denials);
         let follows = !self.sent.is_empty() || end.background > 0;
         let pausing = match self.phase {
-            Phase::Ending(..) | Phase::Paused => return,
+            Phase::Ending(..) => return self.kill().await,
+            Phase::Paused => return,
             Phase::Pausing { command, .. } => Some(command),
             Phase::Working | Phase::Parked { .. } => None,
         };

@@ -133,6 +133,7 @@ impl Steering {
                 },
                 () = until(deadline), if !drive.is_ending() => drive.out_of_time().await,
                 () = until(drive.parked()) => drive.unpark().await,
+                () = until(drive.kill_at()) => drive.kill().await,
                 () = until(drive.background_limit()) => drive.stop_waiting().await,
                 () = until(drive.pause_limit()) => {
                     // It does not listen: it is stopped, and started again when the pause ends.

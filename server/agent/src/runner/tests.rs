@@ -331,7 +331,12 @@ async fn a_cancel_gets_through_a_pause_and_is_acknowledged_by_the_end_alone() {
     world.order(CommandBody::Pause).await;
     assert_eq!(world.hears().await, Input::Interrupt);
     let cancel = world.order(CommandBody::Cancel { reason: "by ann".into() }).await;
+    assert_eq!(world.hears().await, Input::Interrupt);
+    let usage = Usage { cost_usd: 0.5, ..Usage::default() };
+    world.says(Output::Usage(usage)).await;
+    world.ends_turn(TurnOutcome::Interrupted, 0).await;
     assert_eq!(world.hears().await, Input::Kill);
+    world.reported(|body| *body == FrameBody::Usage { usage }).await;
     assert!(!world.is_acknowledged(cancel));
     assert_eq!(world.exits().await.verdict, Verdict::End(EndReason::Cancelled, "Cancelled by ann.".into()));
 }
@@ -368,11 +373,14 @@ async fn a_message_and_a_pause_end_the_wait_for_a_rate_limit() {
 #[tokio::test(start_paused = true)]
 async fn the_time_ends_it_and_says_whether_the_rate_was_the_reason() {
     let mut world = World::working(Some(60)).await;
+    assert_eq!(world.hears().await, Input::Interrupt);
+    // It does not stop, and is killed.
     assert_eq!(world.hears().await, Input::Kill);
     assert_eq!(world.exits().await.verdict, Verdict::End(EndReason::TimedOut, "The time ended.".into()));
 
     let mut world = World::working(Some(60)).await;
     world.says(Output::Retrying { rate_limited: true }).await;
+    assert_eq!(world.hears().await, Input::Interrupt);
     assert_eq!(world.hears().await, Input::Kill);
     assert!(matches!(world.exits().await.verdict, Verdict::End(EndReason::RateLimited, _)));
 }
@@ -425,7 +433,7 @@ async fn a_runner_that_closes_lets_go_unless_the_end_is_decided() {
 
     let mut world = World::working(None).await;
     world.order(CommandBody::Cancel { reason: "by ann".into() }).await;
-    assert_eq!(world.hears().await, Input::Kill);
+    assert_eq!(world.hears().await, Input::Interrupt);
     world.closing.cancel();
     assert!(matches!(world.driving.await.unwrap().verdict, Verdict::End(EndReason::Cancelled, _)));
 }
