@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use super::inner::links;
 use super::mirror::resolve;
 use super::snapshot::nested_links;
 use super::{Workspace, WorkspaceError};
@@ -135,7 +136,7 @@ impl Workspace {
         }
         let index = self.index_copy()?;
         let scratch = git.clone().env("GIT_INDEX_FILE", index.path().join("index"));
-        scratch.call("add").args(["--all", "--ignore-errors"]).answer().await?;
+        add(&scratch, &["--all"], Vec::new()).await?;
         let tree = scratch.call("write-tree").text().await?;
         let state = self.commit_tree(git, &tree, &[head], "A rebase that was left half done").await?;
         let kept = keep(git, &state).await?;
@@ -177,17 +178,7 @@ impl Workspace {
             .map(<[u8]>::to_vec)
             .collect();
         if !status.is_empty() {
-            let mut call = git.call("add").args(["--all", "--ignore-errors"]);
-            if !nested.is_empty() {
-                let mut list = b":/\0".to_vec();
-                for path in &nested {
-                    list.extend_from_slice(b":(top,exclude,literal)");
-                    list.extend_from_slice(path);
-                    list.push(0);
-                }
-                call = call.args(["--pathspec-from-file=-", "--pathspec-file-nul"]).stdin(list);
-            }
-            let added = call.answer().await?;
+            let added = add(git, &["--all"], nested.clone()).await?;
             match added.code {
                 Some(0) => {}
                 Some(1) => notes.push(format!("Not everything could be committed: {}", said(added))),
@@ -199,7 +190,7 @@ impl Workspace {
         for path in links {
             self.take_in(git, &path, notes).await?;
         }
-        self.note_submodules(&status, notes);
+        self.note_submodules(&status, notes).await?;
         if !merging && git.call("diff-index").args(["--cached", "--quiet", "HEAD", "--"]).holds().await? {
             return Ok(None);
         }
@@ -216,7 +207,7 @@ impl Workspace {
     async fn status(&self, git: &Git) -> Result<Vec<u8>, WorkspaceError> {
         let call = || {
             git.call("status")
-                .args(["--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=none"])
+                .args(["--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=dirty"])
                 .run()
         };
         match call().await {
@@ -238,7 +229,8 @@ impl Workspace {
         merging: &mut bool,
         notes: &mut Vec<String>,
     ) -> Result<(), WorkspaceError> {
-        let unmerged = git.call("diff").args(["--name-only", "-z", "--diff-filter=U"]).run().await?;
+        let unmerged =
+            git.call("diff").args(["--name-only", "-z", "--diff-filter=U", "--ignore-submodules=dirty"]).run().await?;
         let files: Vec<String> =
             fields(&unmerged).map(|path| String::from_utf8_lossy(path).into_owned()).take(20).collect();
         if *merging && files.is_empty() {
@@ -301,22 +293,54 @@ impl Workspace {
         Ok(())
     }
 
-    fn note_submodules(&self, status: &[u8], notes: &mut Vec<String>) {
+    async fn note_submodules(&self, status: &[u8], notes: &mut Vec<String>) -> Result<(), WorkspaceError> {
+        let mut changed: BTreeSet<PathBuf> = self.dirty_submodules().await?.into_iter().collect();
         for entry in fields(status) {
             let Some(path) = entry.get(3..).map(path_of) else { continue };
-            let changed = entry.get(1) == Some(&b'M');
-            if changed && is_repository(&self.directory.join(&path)) {
-                notes.push(format!(
-                    "Work inside the submodule {} stays in the workspace; only what is committed there is referred to",
-                    path.display()
-                ));
+            if entry.get(1) == Some(&b'M') && is_repository(&self.directory.join(&path)) {
+                changed.insert(path);
             }
         }
+        for path in changed {
+            notes.push(format!(
+                "Work inside the submodule {} stays in the workspace; only what is committed there is referred to",
+                path.display()
+            ));
+        }
+        Ok(())
     }
 }
 
 fn is_repository(directory: &Path) -> bool {
     directory.is_dir() && fs::symlink_metadata(directory.join(".git")).is_ok()
+}
+
+/// Adds what lies in the working tree, without the paths in `not`, to the index. Links to repositories are brought up to date
+/// on their own: `git add` would run git in each, with what its settings name.
+pub(super) async fn add(git: &Git, arguments: &[&str], mut not: Vec<Vec<u8>>) -> Result<Answer, WorkspaceError> {
+    let links = links(git).await?;
+    let mut update = Vec::new();
+    for path in links.iter().filter(|path| !not.contains(path)) {
+        update.extend_from_slice(path);
+        update.push(0);
+    }
+    not.extend(links);
+    let mut list = b":/\0".to_vec();
+    for path in not {
+        list.extend_from_slice(b":(top,exclude,literal)");
+        list.extend_from_slice(&path);
+        list.push(0);
+    }
+    let call =
+        git.call("add").args(arguments).args(["--ignore-errors", "--pathspec-from-file=-", "--pathspec-file-nul"]);
+    let added = call.stdin(list).answer().await?;
+    if added.code == Some(0) && !update.is_empty() {
+        let updated = git.call("update-index").args(["--remove", "-z", "--stdin"]).stdin(update).answer().await?;
+        // As `add` says that not all could be added.
+        let code = updated.code.map(|code| code.min(1));
+        return Ok(Answer { code, ..updated });
+    }
+    Ok(added)
 }
 
 fn said(answer: Answer) -> String {

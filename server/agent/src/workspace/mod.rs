@@ -7,6 +7,7 @@ mod apply;
 mod error;
 mod finish;
 mod include;
+mod inner;
 mod inspect;
 mod lock;
 mod mirror;

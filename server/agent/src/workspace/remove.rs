@@ -77,11 +77,14 @@ impl Workspace {
         let status = self
             .git()
             .call("status")
-            .args(["--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=none"])
+            .args(["--porcelain", "-z", "--untracked-files=all", "--no-renames", "--ignore-submodules=dirty"])
             .answer()
             .await?;
         // Where git cannot even look, there may be anything.
         let mut files = if status.code == Some(0) { fields(&status.stdout).count() as u64 } else { 1 };
+        if files == 0 {
+            files = self.dirty_submodules().await?.len() as u64;
+        }
         if files == 0 && resolve(&self.git(), &["refs/stash"]).await?.is_some() {
             files = 1;
         }

@@ -5,6 +5,7 @@ use std::fs;
 use cadence_protocol::Changes;
 use tempfile::TempDir;
 
+use super::finish::add;
 use super::snapshot::quoted;
 use super::{Workspace, WorkspaceError};
 use crate::git::fields;
@@ -49,10 +50,12 @@ impl Workspace {
             .env("GIT_OBJECT_DIRECTORY", scratch.path())
             .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", quoted(&self.git_dir().join("objects")));
         // New files become known without being stored. What cannot be read is left out.
-        git.call("add").args(["--intent-to-add", "--ignore-errors", "--", ":/"]).answer().await?;
+        add(&git, &["--intent-to-add"], Vec::new()).await?;
         let answer = git
             .call("diff")
             .args(["--no-ext-diff", "--no-textconv", "--no-color", "--find-renames", "--unified=3"])
+            // A submodule shows as the commit it is at: git must not go into it, with what its settings name.
+            .args(["--ignore-submodules=dirty", "--submodule=short"])
             .args(["--src-prefix=a/", "--dst-prefix=b/"])
             .arg(&self.base_commit)
             .arg("--")
