@@ -49,6 +49,10 @@ fn a_command_can_be_edited_before_it_runs() {
     env.cadence(["approvals", "allow", &approval, "--edit", &edited]).run().code(0);
     env.cadence(["tasks", "wait", &id]).run().code(0);
     assert_eq!(repo.show(&repo.task_branches()[0], "made.txt"), "edited");
+    let events = env.events(&id);
+    assert_eq!(of_type(&events, "command_run")[0]["command"], "sh -c 'echo edited > made.txt'", "what ran is told");
+    let answer = &of_type(&events, "approval_resolved")[0]["answer"];
+    assert_eq!(answer["updatedInput"]["description"], "Edited");
 }
 
 #[test]

@@ -117,6 +117,33 @@ fn a_cancelled_task_keeps_its_work_and_can_be_restarted() {
 }
 
 #[test]
+fn a_cancelled_agent_takes_no_other_step_and_tells_what_it_cost() {
+    let env = TestEnv::new();
+    let repo = env.repo("demo");
+    let id = env.detach(&repo, "Work [[scenario:gated-bash]]", ["--permission", "all"]);
+    env.wait_for_workspace_file("started");
+    env.cadence(["tasks", "cancel", &id]).run().code(0);
+    env.cadence(["tasks", "wait", &id]).run().code(130);
+    let events = env.events(&id);
+    assert_eq!(of_type(&events, "tool_use").len(), 1, "it went on after it was cancelled: {events:#?}");
+    assert!(env.task(&id)["metadata"]["estimatedCost"].as_f64().is_some_and(|usd| usd > 0.0));
+    assert_whole(&events, 1);
+}
+
+#[test]
+fn a_tool_that_failed_is_told() {
+    let env = TestEnv::new();
+    let repo = env.repo("demo");
+    // The CLI refuses to edit what it has not read.
+    env.api.script("edit-unread", Scenario::new().edit("README.md", "A project", "x").text("Done."));
+    let id = env.detach(&repo, "Edit [[scenario:edit-unread]]", ["--permission", "all"]);
+    env.cadence(["tasks", "wait", &id]).run().code(0);
+    let events = env.events(&id);
+    let told = of_type(&events, "error");
+    assert!(told.iter().any(|e| e["message"].as_str().unwrap().starts_with("Edit README.md failed: ")), "{told:?}");
+}
+
+#[test]
 fn an_interrupted_script_cancels_and_ends_with_130() {
     let env = TestEnv::new();
     let repo = env.repo("demo");
