@@ -15,13 +15,18 @@ use super::{Endpoint, Rest};
 use crate::config::Settings;
 use crate::error::{CommandError, Exit};
 
-/// How long a server may take to say that it is ready.
-const READY: Duration = Duration::from_secs(10);
+/// How long a server may take to say that it is ready; longer than it gives itself.
+const READY: Duration = Duration::from_secs(70);
+/// How long one look whether a server answers may take.
 const HEALTH: Duration = Duration::from_secs(2);
-/// How long a server may take to end.
-const END: Duration = Duration::from_secs(15);
-/// A client waits for another that starts a server; longer than that one may take.
-const LOCK: Duration = Duration::from_secs(40);
+/// How long a server that runs may take to answer: the machine may be busy, or the server about to end.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// How long a server may take to end; longer than it gives itself.
+const END: Duration = Duration::from_secs(40);
+/// A client waits for another that ends a server and starts one; longer than that one may take.
+const LOCK: Duration = Duration::from_secs(160);
+/// How often is looked again.
+const LOOK: Duration = Duration::from_millis(50);
 /// From this size on the log is moved aside when a server starts.
 const LOG_LIMIT: u64 = 10 * 1024 * 1024;
 
@@ -40,26 +45,42 @@ pub async fn ensure(settings: &Settings) -> Result<Endpoint, CommandError> {
         if !is_older(&server) {
             return Ok(endpoint);
         }
-        end(server.pid).await?;
+        end(&runtime, server.pid).await?;
     }
     start(settings, &runtime).await
 }
 
-/// The user's own server where it runs and answers.
+/// The user's own server where it runs and answers. One that runs and is slow is waited for: another one beside it could
+/// not use its data.
 pub async fn find(settings: &Settings) -> Result<Option<(Announcement, Endpoint)>, CommandError> {
     let runtime = Runtime::new(&settings.runtime_dir);
-    let Some(server) = runtime.announced().filter(|server| alive(server.pid)) else { return Ok(None) };
-    let token = match runtime.token_of(&server) {
+    let deadline = Instant::now() + PATIENCE;
+    while let Some(server) = runtime.running() {
+        let Some(endpoint) = endpoint_of(settings, &runtime, &server)? else { return Ok(None) };
+        let health = Rest::new(Endpoint { token: None, ..endpoint.clone() })?.health(HEALTH).await;
+        match health {
+            Ok(_) => return Ok(Some((server, endpoint))),
+            Err(error) if Instant::now() > deadline => {
+                return Err(error.hint(format!("Process {} runs and does not answer.", server.pid)));
+            }
+            Err(_) => tokio::time::sleep(LOOK).await,
+        }
+    }
+    Ok(None)
+}
+
+fn endpoint_of(
+    settings: &Settings,
+    runtime: &Runtime,
+    server: &Announcement,
+) -> Result<Option<Endpoint>, CommandError> {
+    let token = match runtime.token_of(server) {
         Some(token) => Some(token),
         None => settings.read_token()?,
     };
     let endpoint = Endpoint { url: server.url.clone(), token };
     // A token goes to this machine only: the file could have been written by hand.
-    if !endpoint.is_local() {
-        return Ok(None);
-    }
-    let health = Rest::new(Endpoint { token: None, ..endpoint.clone() })?.health(HEALTH).await;
-    Ok(health.is_ok().then_some((server, endpoint)))
+    Ok(endpoint.is_local().then_some(endpoint))
 }
 
 /// Whether the server was started on demand by an older client than this one.
@@ -74,8 +95,11 @@ fn newer(own: &str, other: &str) -> bool {
     }
 }
 
-/// Asks a server to end and waits until it has.
-pub async fn end(pid: i32) -> Result<(), CommandError> {
+/// Asks the server that runs as `pid` to end and waits until it has.
+pub async fn end(runtime: &Runtime, pid: i32) -> Result<(), CommandError> {
+    if runtime.running().is_none_or(|server| server.pid != pid) {
+        return Ok(());
+    }
     signal(pid).map_err(|error| CommandError::failed(format!("the server {pid} cannot be ended")).caused_by(error))?;
     let deadline = Instant::now() + END;
     while alive(pid) {
@@ -101,18 +125,24 @@ async fn start(settings: &Settings, runtime: &Runtime) -> Result<Endpoint, Comma
         Ok(url) => Ok(Endpoint { url, token: Some(token_file(&runtime.token_path())?) }),
         Err(error) => {
             // One that was started in between and is just getting ready uses the data; it is the one to talk to.
-            let deadline = Instant::now() + Duration::from_secs(2);
+            let deadline = Instant::now() + READY;
             loop {
                 if let Some((_, endpoint)) = find(settings).await? {
                     return Ok(endpoint);
                 }
-                if Instant::now() > deadline {
+                if !in_use(&settings.data_dir) || Instant::now() > deadline {
                     return Err(error);
                 }
-                tokio::time::sleep(Duration::from_millis(50)).await;
+                tokio::time::sleep(LOOK).await;
             }
         }
     }
+}
+
+/// Whether a server has taken the data for itself.
+fn in_use(data: &Path) -> bool {
+    let lock = std::fs::File::open(data.join("server.lock"));
+    lock.is_ok_and(|file| matches!(file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)))
 }
 
 /// `cadence serve` as it is started on demand, with the environment of a service.

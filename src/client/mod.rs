@@ -18,7 +18,7 @@ use crate::config::Settings;
 use crate::error::CommandError;
 pub use embedded::Ephemeral;
 pub use rest::Rest;
-pub use runtime::{Announcement, Runtime, alive, private_directory, token_file};
+pub use runtime::{Announcement, Runtime, private_directory, token_file};
 pub use stream::{Item, Stream};
 
 /// Where a server is, and what it lets in.
@@ -85,7 +85,7 @@ impl Client {
         // The user's own server needs no token to be named with it.
         if endpoint.token.is_none() && endpoint.is_local() {
             let runtime = Runtime::new(&settings.runtime_dir);
-            if let Some(own) = runtime.announced().filter(|own| same_place(&own.url, &endpoint.url) && alive(own.pid)) {
+            if let Some(own) = runtime.running().filter(|own| same_place(&own.url, &endpoint.url)) {
                 endpoint.token = runtime.token_of(&own);
             }
         }

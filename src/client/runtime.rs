@@ -1,6 +1,6 @@
 //! The runtime directory: where a user's own server says who it is, and the token that it lets in.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -35,6 +35,13 @@ pub struct Announcement {
     pub token_file: Option<PathBuf>,
 }
 
+/// An announcement that holds.
+#[derive(Debug)]
+pub struct Announced {
+    /// Open with its lock, which the kernel takes away however the process ends.
+    _file: File,
+}
+
 /// The files of the runtime directory.
 #[derive(Clone, Debug)]
 pub struct Runtime {
@@ -59,14 +66,23 @@ impl Runtime {
         private_directory(&self.dir)
     }
 
-    /// What a server has said of itself, whether it still runs or not. A directory or file of somebody else says nothing.
-    pub fn announced(&self) -> Option<Announcement> {
+    /// What a running server says of itself. It holds a lock on the file for as long as it lives, so one that was left
+    /// behind says nothing, whoever has its process id or port by now; nor does one of somebody else.
+    pub fn running(&self) -> Option<Announcement> {
+        let (server, file) = self.announced()?;
+        let held = matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock));
+        (held && alive(server.pid)).then_some(server)
+    }
+
+    /// What the file says, whether that server still runs or not.
+    fn announced(&self) -> Option<(Announcement, File)> {
         owned(&self.dir).ok()?;
         let mut text = String::new();
         let path = self.announcement_path();
         owned(&path).ok()?;
-        File::open(path).ok()?.take(64 * 1024).read_to_string(&mut text).ok()?;
-        serde_json::from_str(&text).ok()
+        let file = File::open(path).ok()?;
+        (&file).take(64 * 1024).read_to_string(&mut text).ok()?;
+        Some((serde_json::from_str(&text).ok()?, file))
     }
 
     /// The token of an announced server, where it can be known.
@@ -75,21 +91,23 @@ impl Runtime {
         read_token_file(path, &Origin::Default).ok()
     }
 
-    /// Says who the server is; complete or not at all.
-    pub fn announce(&self, server: &Announcement) -> Result<(), CommandError> {
+    /// Says who the server is; complete or not at all. It counts as running for as long as what is given back is held.
+    pub fn announce(&self, server: &Announcement) -> Result<Announced, CommandError> {
         let fail = |error: std::io::Error| {
             CommandError::failed(format!("{} cannot be written", self.announcement_path().display())).caused_by(error)
         };
         let text = serde_json::to_vec_pretty(server).map_err(std::io::Error::other).map_err(fail)?;
         let mut file = tempfile::NamedTempFile::new_in(&self.dir).map_err(fail)?;
         file.write_all(&text).map_err(fail)?;
-        file.persist(self.announcement_path()).map_err(|error| fail(error.error))?;
-        Ok(())
+        // Before it is there: who sees it, sees it locked.
+        file.as_file().lock().map_err(fail)?;
+        let file = file.persist(self.announcement_path()).map_err(|error| fail(error.error))?;
+        Ok(Announced { _file: file })
     }
 
     /// Takes the announcement back, if it is still this process's.
     pub fn withdraw(&self) {
-        if self.announced().is_some_and(|server| u32::try_from(server.pid) == Ok(std::process::id())) {
+        if self.announced().is_some_and(|(server, _)| u32::try_from(server.pid) == Ok(std::process::id())) {
             let _ = std::fs::remove_file(self.announcement_path());
         }
     }
@@ -241,11 +259,16 @@ mod tests {
             embedded: true,
             token_file: None,
         };
-        runtime.announce(&server).unwrap();
+        let held = runtime.announce(&server).unwrap();
         runtime.withdraw();
         assert!(runtime.announced().is_some());
+        assert!(runtime.running().is_none(), "no server has this process id");
+        drop(held);
         server.pid = i32::try_from(std::process::id()).unwrap();
-        runtime.announce(&server).unwrap();
+        let held = runtime.announce(&server).unwrap();
+        assert!(runtime.running().is_some());
+        drop(held);
+        assert!(runtime.running().is_none(), "left behind, with the number of a process that lives");
         runtime.withdraw();
         assert!(runtime.announced().is_none());
     }

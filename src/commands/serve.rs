@@ -125,10 +125,11 @@ async fn serve(context: &Context, args: Args) -> CommandResult {
         embedded: args.embedded,
         token_file: token_path,
     };
-    runtime.announce(&announcement)?;
+    let announced = runtime.announce(&announcement)?;
     say_ready(&local, args.embedded);
     let ended = server.await;
     runtime.withdraw();
+    drop(announced);
     finished(ended)
 }
 

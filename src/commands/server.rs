@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::Context;
-use crate::client::{Client, Runtime, alive, embedded};
+use crate::client::{Client, Runtime, embedded};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::render::{DIM, GREEN, Line, PLAIN, YELLOW};
 use crate::text;
@@ -102,8 +102,8 @@ async fn stop(context: &Context) -> CommandResult {
         .hint("`cadence server stop` ends the one that is started on demand."));
     }
     let runtime = Runtime::new(&context.settings.runtime_dir);
-    // One that does not answer any more is ended as well, as long as it is known to be it.
-    let Some(server) = runtime.announced().filter(|server| alive(server.pid)) else {
+    // One that does not answer any more is ended as well.
+    let Some(server) = runtime.running() else {
         if context.json {
             context.terminal.json(&json!({ "stopped": false }))?;
         } else {
@@ -111,14 +111,7 @@ async fn stop(context: &Context) -> CommandResult {
         }
         return Ok(Exit::Done);
     };
-    if embedded::find(&context.settings).await?.is_none() {
-        return Err(CommandError::failed(format!(
-            "the server does not answer, so process {} is left alone",
-            server.pid
-        ))
-        .hint("Look whether it is cadence, and end it by hand if it is."));
-    }
-    embedded::end(server.pid).await?;
+    embedded::end(&runtime, server.pid).await?;
     if context.json {
         context.terminal.json(&json!({ "stopped": true, "pid": server.pid }))?;
     } else {

@@ -1,7 +1,9 @@
 //! The embedded server, and the one started by hand.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 use std::time::Duration;
 
 use cadence_fakes::messages::Scenario;
@@ -66,6 +68,30 @@ fn an_ephemeral_one_ends_with_the_command() {
     run.shows("git merge cadence/");
     assert!(!env.runtime_dir().join("cadence/server.json").exists());
     assert_eq!(repo.show(&repo.task_branches()[0], "hello.txt"), "hello world");
+}
+
+#[test]
+fn what_a_dead_server_left_behind_leads_nowhere() {
+    let env = TestEnv::new();
+    env.cadence(["tasks", "ls"]).run().code(0);
+    let path = env.runtime_dir().join("cadence/server.json");
+    let mut state: Value = serde_json::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
+    env.cadence(["server", "stop"]).run().code(0);
+    // By now another process has its number, and another one its port.
+    let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
+    stranger.set_nonblocking(true).unwrap();
+    let mut other = Command::new("sleep").arg("600").spawn().unwrap();
+    state["pid"] = json!(other.id());
+    state["url"] = json!(format!("http://{}", stranger.local_addr().unwrap()));
+    fs::write(&path, state.to_string()).unwrap();
+    env.cadence(["server", "status"]).run().code(3);
+    env.cadence(["server", "stop"]).run().code(0).complains("not running");
+    assert!(stranger.accept().is_err(), "a stranger was asked");
+    assert!(other.try_wait().unwrap().is_none(), "a stranger was ended");
+    env.cadence(["tasks", "ls"]).run().code(0);
+    assert!(stranger.accept().is_err(), "a stranger was asked");
+    other.kill().unwrap();
+    other.wait().unwrap();
 }
 
 #[test]
