@@ -35,15 +35,21 @@ pub async fn find(named: Option<&str>) -> Result<Place, CommandError> {
     workspace::inspect(&path).await.map(|checkout| Place::Checkout(Box::new(checkout))).map_err(workspace_error)
 }
 
-/// A URL must bring no secret along: it would be in the process list and in the shell's history.
+/// A URL must bring no secret along: it would be in the process list, in the shell's history and in what is stored.
 fn url_place(text: String) -> Result<Place, CommandError> {
-    if let Ok(url) = url::Url::parse(&text)
-        && url.password().is_some()
-    {
-        return Err(CommandError::usage("the repository's URL holds a password")
-            .hint("Leave it out; git's credential helpers and SSH keys are used."));
-    }
+    refuse_secrets(&text)?;
     Ok(Place::Url(text))
+}
+
+/// Refuses URLs that hold a password, and http URLs with any user: a token stands in that place too.
+pub fn refuse_secrets(text: &str) -> Result<(), CommandError> {
+    let Ok(url) = url::Url::parse(text) else { return Ok(()) };
+    let web = matches!(url.scheme(), "http" | "https");
+    if url.password().is_none() && !(web && !url.username().is_empty()) {
+        return Ok(());
+    }
+    Err(CommandError::usage("the repository's URL holds a user or password, which would be stored and shown")
+        .hint("Leave it out; git's credential helpers and SSH keys are used."))
 }
 
 /// Most of what is wrong with a repository is wrong with what was typed.
@@ -142,11 +148,20 @@ mod tests {
 
     #[tokio::test]
     async fn hostile_and_secret_origins_are_refused() {
-        for origin in ["--upload-pack=touch x", "ext::sh -c id", "https://user:secret@host/x.git", "no/such/dir"] {
+        for origin in [
+            "--upload-pack=touch x",
+            "ext::sh -c id",
+            "https://user:secret@host/x.git",
+            "https://secret@host/x.git",
+            "ssh://git:secret@host/x.git",
+            "no/such/dir",
+        ] {
             let error = find(Some(origin)).await.unwrap_err();
             assert_eq!(error.exit, Exit::Usage, "{origin}");
             assert!(!format!("{error:?}").contains("secret"), "{error:?}");
         }
-        assert!(matches!(find(Some("https://host/x.git")).await.unwrap(), Place::Url(_)));
+        for origin in ["https://host/x.git", "ssh://git@host/x.git", "git@host:x.git"] {
+            assert!(matches!(find(Some(origin)).await.unwrap(), Place::Url(_)), "{origin}");
+        }
     }
 }
