@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::inspect::Located;
 use super::mirror::{Progress, Source};
 use super::{Workspace, WorkspaceError};
-use crate::git::{Git, fields, path_of};
+use crate::git::{Answer, Git, fields, path_of};
 
 /// For a machine without git-lfs: pointer files stay as they are, whatever the user's own settings ask for.
 const NO_LFS: &str = "[filter \"lfs\"]\n\tclean = \"\"\n\tsmudge = \"\"\n\tprocess = \"\"\n\trequired = false\n";
@@ -37,24 +37,35 @@ pub(super) async fn update(
     match source {
         Source::Local(located) => {
             for submodule in list(&git).await? {
-                if !copy_one(workspace, &git, located, &submodule).await? {
+                if !copy_one(workspace, &git, located, &submodule, network_limit, progress).await? {
                     progress(&format!("Left out the submodule {}: your checkout does not have it", submodule.name));
                 }
             }
             Ok(())
         }
         Source::Url { url, .. } => {
-            // A repository that itself is a file may name others; one from elsewhere may not.
-            let files = if url.starts_with("file://") { "always" } else { "never" };
-            git.setting(format!("protocol.file.allow={files}"))
-                .call("submodule")
-                .args(["--quiet", "update", "--init", "--recursive", "--jobs=4"])
-                .limit(network_limit)
-                .run()
-                .await?;
+            let is_file = url.starts_with("file://");
+            let update = |files: &str| {
+                let git = git.clone().setting(format!("protocol.file.allow={files}"));
+                git.call("submodule").args(["--quiet", "update", "--init", "--jobs=4"]).limit(network_limit)
+            };
+            if is_file {
+                // A repository that itself is a file may name others; what those name is not the user's choice.
+                update("always").run().await?;
+            }
+            let all = update("never").arg("--recursive").answer().await?;
+            match all.code {
+                Some(0) => {}
+                _ if is_file => left_out("those of the repository", all, progress),
+                _ => return Err(all.into_error("submodule").into()),
+            }
             Ok(())
         }
     }
+}
+
+fn left_out(inside: &str, answer: Answer, progress: Progress<'_>) {
+    progress(&format!("Left out submodules inside {inside}: {}", answer.into_error("submodule")));
 }
 
 async fn list(git: &Git) -> Result<Vec<Submodule>, WorkspaceError> {
@@ -81,6 +92,8 @@ async fn copy_one(
     git: &Git,
     located: &Located,
     submodule: &Submodule,
+    network_limit: Duration,
+    progress: Progress<'_>,
 ) -> Result<bool, WorkspaceError> {
     let copy = located.common.join("modules").join(&submodule.name);
     if !copy.join("HEAD").is_file() {
@@ -91,7 +104,7 @@ async fn copy_one(
     git.clone()
         .setting("protocol.file.allow=always")
         .call("submodule")
-        .args(["--quiet", "update", "--init", "--recursive", "--"])
+        .args(["--quiet", "update", "--init", "--"])
         .arg(&submodule.path)
         .run()
         .await?;
@@ -110,6 +123,18 @@ async fn copy_one(
     } else {
         inner.call("config").args(["remote.origin.url", &url]).run().await?;
         git.call("config").args([&key, &url]).run().await?;
+    }
+    if workspace.directory.join(&submodule.path).join(".gitmodules").is_file() {
+        // What it names is not the user's choice, so it must not be a repository on this machine.
+        let own = inner
+            .env("GIT_CEILING_DIRECTORIES", &workspace.home)
+            .setting("protocol.file.allow=never")
+            .call("submodule")
+            .args(["--quiet", "update", "--init", "--recursive", "--jobs=4"]);
+        let own = own.limit(network_limit).answer().await?;
+        if own.code != Some(0) {
+            left_out(&submodule.name, own, progress);
+        }
     }
     Ok(true)
 }

@@ -333,6 +333,25 @@ async fn submodules_come_from_the_users_copies() {
 }
 
 #[tokio::test]
+async fn submodules_of_submodules_cannot_name_repositories_on_this_machine() {
+    let env = Env::new();
+    let secret = env.repository("secret");
+    let library = env.repository("library");
+    library.git(&["submodule", "--quiet", "add", &secret.root.display().to_string(), "stolen"]);
+    library.commit("with a secret");
+    let repo = env.repository("user");
+    repo.git(&["submodule", "--quiet", "add", &library.root.display().to_string(), "lib"]);
+    repo.commit("with a library");
+    for origin in [Origin::Local(repo.root.clone()), Origin::Url(format!("file://{}", repo.root.display()))] {
+        let (workspace, said) = env.prepare_told(&env.request(origin)).await;
+        let agent = env.agent(&workspace);
+        assert_eq!(agent.read("lib/b.txt"), "b\n");
+        assert!(!agent.has("lib/stolen/a.txt"));
+        assert!(said.iter().any(|line| line.contains("inside") && line.contains("not allowed")), "{said:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_shallow_source() {
     let env = Env::new();
     let full = env.repository("full");
