@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::finish::is_ancestor;
 use super::inspect::{Located, locate};
 use super::mirror::resolve;
-use super::names::is_branch_name;
+use super::names::{is_branch_name, is_object_id};
 use super::snapshot::quoted;
 use super::{Environment, WorkspaceError};
 use crate::git::{Git, fields, path_of};
@@ -30,12 +30,25 @@ pub enum Applied {
     Merged { commit: String, files: u64 },
     /// Staged, not committed: `git commit` makes the commit, with the task's messages to start from.
     Squashed { files: u64 },
+    /// In the working tree, beside the uncommitted changes that the task started from; nothing is staged.
+    Patched { files: u64 },
 }
 
 /// Takes the change of `branch` into the checkout that `checkout` is in. The user's hooks do not run. Where it cannot be
 /// done without loss (conflicts, uncommitted changes in the way) the checkout stays exactly as it is and the error says
 /// which files.
 pub async fn apply(checkout: &Path, branch: &str, mode: ApplyMode) -> Result<Applied, WorkspaceError> {
+    apply_since(checkout, branch, mode, None).await
+}
+
+/// As [`apply`], for a task that started from `base`. Where that is a snapshot of uncommitted changes and they still lie in
+/// the checkout, only what was done since is taken, onto them.
+pub async fn apply_since(
+    checkout: &Path,
+    branch: &str,
+    mode: ApplyMode,
+    base: Option<&str>,
+) -> Result<Applied, WorkspaceError> {
     if !is_branch_name(branch) {
         return Err(WorkspaceError::BranchName(branch.to_owned()));
     }
@@ -57,8 +70,18 @@ pub async fn apply(checkout: &Path, branch: &str, mode: ApplyMode) -> Result<App
     if change.all.is_empty() && mode == ApplyMode::Squash {
         return Ok(Applied::UpToDate);
     }
-    refuse_hidden(&root, &change)?;
-    refuse_overlap(&git, &change.all, mode == ApplyMode::Squash || !is_ancestor(&git, &head, &tip).await?).await?;
+    let strict = mode == ApplyMode::Squash || !is_ancestor(&git, &head, &tip).await?;
+    let mut free = refuse_hidden(&root, &change);
+    if free.is_ok() {
+        free = refuse_overlap(&git, &change.all, strict).await;
+    }
+    if let Err(error) = free {
+        let snapshot = match base {
+            Some(base) if is_object_id(base) && !is_ancestor(&git, base, &head).await? => base,
+            _ => return Err(error),
+        };
+        return patch(&git, snapshot, &tip).await;
+    }
     let files = change.all.len() as u64;
     let call = git.call("merge").args(["--quiet", "--no-verify", "--no-gpg-sign", "--no-stat"]);
     let merged = match mode {
@@ -85,6 +108,23 @@ pub async fn apply(checkout: &Path, branch: &str, mode: ApplyMode) -> Result<App
             Applied::Merged { commit, files }
         }
     })
+}
+
+/// Takes what lies between two commits into the working tree: all of it or nothing.
+async fn patch(git: &Git, base: &str, tip: &str) -> Result<Applied, WorkspaceError> {
+    let between = ["--no-ext-diff", "--no-textconv", "--no-renames", base, tip, "--"];
+    let names = git.call("diff").args(["--name-only", "-z"]).args(between).run().await?;
+    let files: Vec<PathBuf> = fields(&names).map(path_of).collect();
+    if files.is_empty() {
+        return Ok(Applied::UpToDate);
+    }
+    let diff = git.call("diff").args(["--binary", "--full-index"]).args(between).run().await?;
+    let answer = git.call("apply").args(["--whitespace=nowarn", "-"]).stdin(diff).answer().await?;
+    if answer.code == Some(0) {
+        return Ok(Applied::Patched { files: files.len() as u64 });
+    }
+    // What was changed in both since the task began, or is there already.
+    Err(WorkspaceError::Overlap { files })
 }
 
 fn in_progress(located: &Located) -> Option<&'static str> {

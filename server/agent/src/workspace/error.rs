@@ -39,6 +39,9 @@ pub enum WorkspaceError {
     Unmerged { branch: String, commits: u64 },
     #[error("the workspace of `{branch}` has {files} file(s) with changes that are in no commit")]
     Uncommitted { branch: String, files: u64 },
+    /// Other repositories in the workspace: submodules, nested ones, one that the agent broke.
+    #[error("the workspace of `{branch}` has commits that are found nowhere else in {}", list(.places))]
+    OtherHistory { branch: String, places: Vec<PathBuf> },
     #[error("the change conflicts with the checkout in {}; nothing was changed", list(.files))]
     Conflict { files: Vec<PathBuf> },
     #[error("uncommitted changes are in the way in {}; nothing was changed", list(.files))]
@@ -89,6 +92,9 @@ impl WorkspaceError {
             }
             Self::Unmerged { branch, .. } => format!("merge {branch} first, or remove it with --force"),
             Self::Uncommitted { .. } => "continue the task, or remove it with --force".into(),
+            Self::OtherHistory { .. } => {
+                "push or copy what you need from there, or remove the task with --force".into()
+            }
             Self::Conflict { .. } => "commit, then `git merge` the branch yourself and resolve the conflicts".into(),
             Self::Overlap { .. } => "commit, stash or move these files away first".into(),
             Self::Staged { .. } => "commit or stash your changes first".into(),

@@ -3,6 +3,7 @@
 //! The agent can write their settings, filters that run programs among them. So git looks at each with settings of our own,
 //! and never goes from one into another by itself (`--ignore-submodules=dirty`).
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::symlink;
@@ -10,8 +11,13 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use super::mirror::resolve;
+use super::remove::count;
 use super::{Workspace, WorkspaceError, write_file};
-use crate::git::{Git, fields, path_of};
+use crate::git::{Git, bytes_of, fields, path_of};
+
+/// Object ids that were there before the agent, one in a line.
+const KNOWN: &str = "known";
 
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +66,59 @@ impl Workspace {
         Ok(dirty)
     }
 
+    /// Notes what the tags and the submodules have now, before an agent comes: none of it is the agent's.
+    pub(super) async fn keep_known(&self) -> Result<(), WorkspaceError> {
+        let mut known = self.git().call("for-each-ref").args(["--format=%(objectname)", "refs/tags"]).text().await?;
+        for inner in self.inner().await? {
+            let (git, _settings) = self.inner_git(&inner).await?;
+            for tip in all_tips(&git).await? {
+                known.push('\n');
+                known.push_str(&tip);
+            }
+        }
+        write_file(&self.home.join(KNOWN), known.as_bytes())
+    }
+
+    /// See [`Workspace::keep_known`]. None for a workspace that was made before there were such notes.
+    pub(super) fn known(&self) -> Result<Option<BTreeSet<String>>, WorkspaceError> {
+        let path = self.home.join(KNOWN);
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(WorkspaceError::io("reading", &path)(error)),
+        }
+    }
+
+    /// Repositories with commits that none of their remotes has, and that were not there from the start; those too that git
+    /// cannot read. Nested ones that git ignores are passed over, as ignored files are.
+    pub(super) async fn inner_with_commits(&self) -> Result<Vec<PathBuf>, WorkspaceError> {
+        let known = self.known()?.unwrap_or_default();
+        let (mut found, mut nested) = (Vec::new(), Vec::new());
+        for inner in self.inner().await? {
+            let place = inner.tree.as_ref().unwrap_or(&inner.git_dir);
+            let place = place.strip_prefix(&self.directory).unwrap_or(place).to_path_buf();
+            let (git, _settings) = self.inner_git(&inner).await?;
+            if !matches!(commits_alone(&git, &known).await, Ok(0)) {
+                if inner.submodule { found.push(place) } else { nested.push(place) }
+            }
+        }
+        let mut list = Vec::new();
+        for path in &nested {
+            list.extend_from_slice(bytes_of(path));
+            list.push(0);
+        }
+        let ignored = match list.is_empty() {
+            true => Vec::new(),
+            // By the patterns alone: the files of a nested one may be in the index.
+            false => {
+                self.git().call("check-ignore").args(["--no-index", "-z", "--stdin"]).stdin(list).answer().await?.stdout
+            }
+        };
+        let ignored: BTreeSet<PathBuf> = fields(&ignored).map(path_of).collect();
+        found.extend(nested.into_iter().filter(|path| !ignored.contains(path)));
+        Ok(found)
+    }
+
     /// Git on one of them, with no setting of its own but the kind of its names; works while the directory is kept.
     async fn inner_git(&self, inner: &Inner) -> Result<(Git, TempDir), WorkspaceError> {
         let scratch =
@@ -85,6 +144,28 @@ impl Workspace {
         let git = git.repository(&inner.git_dir).env("GIT_COMMON_DIR", scratch.path());
         Ok((git.env("GIT_WORK_TREE", at), scratch))
     }
+}
+
+/// All that refs, remotes' left out, and HEAD lead to.
+async fn all_tips(git: &Git) -> Result<BTreeSet<String>, WorkspaceError> {
+    let text = git.call("for-each-ref").args(["--format=%(objectname) %(refname)"]).text().await?;
+    let refs = text.lines().filter_map(|line| line.split_once(' '));
+    let mut tips: BTreeSet<String> =
+        refs.filter(|(_, name)| !name.starts_with("refs/remotes/")).map(|(tip, _)| tip.to_owned()).collect();
+    tips.extend(resolve(git, &["HEAD"]).await?);
+    Ok(tips)
+}
+
+/// How many commits no remote has, nor leads anything known to.
+async fn commits_alone(git: &Git, known: &BTreeSet<String>) -> Result<u64, WorkspaceError> {
+    let tips: BTreeSet<String> = all_tips(git).await?.into_iter().filter(|tip| !known.contains(tip)).collect();
+    if tips.is_empty() {
+        return Ok(0);
+    }
+    let remotes = git.call("for-each-ref").args(["--format=%(objectname)", "refs/remotes"]).text().await?;
+    let mut others = known.clone();
+    others.extend(remotes.lines().map(str::to_owned));
+    count(git, tips.iter(), &others).await
 }
 
 /// Paths in the index that link to a repository.

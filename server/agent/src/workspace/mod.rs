@@ -31,7 +31,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-pub use apply::{Applied, ApplyMode, apply};
+pub use apply::{Applied, ApplyMode, apply, apply_since};
 pub use error::WorkspaceError;
 pub use finish::Finished;
 pub use inspect::{Checkout, inspect};

@@ -100,6 +100,7 @@ impl Workspaces {
             include::copy(&workspace, located, progress).await?;
         }
         workspace.keep_settings()?;
+        workspace.keep_known().await?;
         record.write(&home)?;
         Ok(workspace)
     }

@@ -1,11 +1,14 @@
 //! Removing a workspace, never with work that is found nowhere else.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use uuid::Uuid;
 
 use super::mirror::{Source, resolve};
+use super::names::is_object_id;
+use super::repair::ASIDE;
 use super::snapshot::quoted;
 use super::{Workspace, WorkspaceError, Workspaces, lock, remove_tree};
 use crate::git::{Git, fields};
@@ -21,7 +24,7 @@ impl Workspaces {
     ///
     /// Refused unless `force`: `WorkspaceError::Unmerged` where commits of the task are on no other branch and merging them
     /// would change something (so a squashed merge counts as merged), `WorkspaceError::Uncommitted` where files are in no
-    /// commit. Always refused: `WorkspaceError::Busy` while somebody works in it, `WorkspaceError::CheckedOut`.
+    /// commit, `WorkspaceError::OtherHistory` where other repositories in the workspace have commits of their own. Always refused: `WorkspaceError::Busy` while somebody works in it, `WorkspaceError::CheckedOut`.
     pub async fn remove(&self, task_id: Uuid, force: bool) -> Result<(), WorkspaceError> {
         let home = self.home(task_id);
         if !home.is_dir() {
@@ -58,7 +61,9 @@ impl Workspace {
             return Err(WorkspaceError::CheckedOut { branch: self.branch.clone(), path });
         }
         if !force {
+            self.refuse_aside()?;
             self.refuse_uncommitted().await?;
+            self.refuse_inner().await?;
             let mut commits = self.tips().await?;
             commits.extend(branch.as_ref().map(|branch| branch.tip.clone()));
             self.refuse_unmerged(all, target.as_ref(), commits).await?;
@@ -68,6 +73,30 @@ impl Workspace {
             delete.run().await?;
         }
         Ok(())
+    }
+
+    /// A repository that the agent broke may still have anything in it.
+    fn refuse_aside(&self) -> Result<(), WorkspaceError> {
+        let entries = std::fs::read_dir(&self.home).map_err(WorkspaceError::io("reading", &self.home))?;
+        let aside = |name: &std::ffi::OsString| name.to_str().is_some_and(|name| name.starts_with(ASIDE));
+        let places: Vec<PathBuf> =
+            entries.flatten().filter(|entry| aside(&entry.file_name())).map(|entry| entry.path()).collect();
+        self.refuse_kept(places)
+    }
+
+    async fn refuse_inner(&self) -> Result<(), WorkspaceError> {
+        if !self.directory.is_dir() {
+            return Ok(());
+        }
+        let places = self.inner_with_commits().await?;
+        self.refuse_kept(places.into_iter().map(|place| self.directory.join(place)).collect())
+    }
+
+    fn refuse_kept(&self, places: Vec<PathBuf>) -> Result<(), WorkspaceError> {
+        if places.is_empty() {
+            return Ok(());
+        }
+        Err(WorkspaceError::OtherHistory { branch: self.branch.clone(), places })
     }
 
     async fn refuse_uncommitted(&self) -> Result<(), WorkspaceError> {
@@ -103,7 +132,19 @@ impl Workspace {
         let places = ["--format=%(objectname)", "refs/heads", "refs/cadence"];
         let text = git.call("for-each-ref").args(places).text().await?;
         let mut tips: BTreeSet<String> = text.lines().map(str::to_owned).collect();
+        if let Some(known) = self.known()? {
+            let tags = git.call("for-each-ref").args(["--format=%(objectname)", "refs/tags"]).text().await?;
+            tips.extend(tags.lines().filter(|tag| !known.contains(*tag)).map(str::to_owned));
+        }
         tips.extend(resolve(&git, &["HEAD"]).await?);
+        // Working trees that the agent added to the workspace, where they are on no branch.
+        for entry in std::fs::read_dir(self.git_dir().join("worktrees")).into_iter().flatten().flatten() {
+            let head = std::fs::read_to_string(entry.path().join("HEAD")).unwrap_or_default();
+            let head = head.trim_end();
+            if is_object_id(head) {
+                tips.extend(resolve(&git, &[head]).await?);
+            }
+        }
         tips.remove(&self.base_commit);
         Ok(tips)
     }
@@ -232,7 +273,8 @@ impl Workspace {
     }
 }
 
-async fn count(
+/// How many commits some lead to and the others do not.
+pub(super) async fn count(
     git: &Git,
     commits: impl Iterator<Item = &String>,
     others: &BTreeSet<String>,

@@ -10,6 +10,9 @@ use super::{Record, Workspace, WorkspaceError};
 const LOCKS: &[&str] =
     &["index.lock", "HEAD.lock", "config.lock", "packed-refs.lock", "shallow.lock", "MERGE_HEAD.lock"];
 
+/// A broken repository that is kept in the workspace's home; a number follows.
+pub(super) const ASIDE: &str = "git-aside-";
+
 impl Workspace {
     /// Removes locks that were left behind and puts a missing or broken `.git` right. Gives what was done, for people.
     /// Only for a workspace whose agent is gone.
@@ -76,7 +79,7 @@ impl Workspace {
 fn free_name(home: &Path) -> PathBuf {
     let mut number = 1;
     loop {
-        let path = home.join(format!("git-aside-{number}"));
+        let path = home.join(format!("{ASIDE}{number}"));
         if fs::symlink_metadata(&path).is_err() {
             return path;
         }

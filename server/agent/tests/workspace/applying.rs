@@ -1,6 +1,6 @@
 use std::path::PathBuf;
 
-use cadence_agent::workspace::{Applied, ApplyMode, WorkspaceError, apply};
+use cadence_agent::workspace::{Applied, ApplyMode, Origin, WorkspaceError, apply, apply_since};
 
 use crate::support::{Env, Repo, difference};
 
@@ -175,4 +175,38 @@ async fn what_cannot_be_applied_is_named() {
     repo.try_git(&["merge", "-q", "side"]).unwrap_err();
     let error = apply(&repo.root, &branch, ApplyMode::Merge).await.unwrap_err();
     assert!(matches!(error, WorkspaceError::InProgress { what: "merge", .. }), "{error}");
+}
+
+#[tokio::test]
+async fn what_was_done_on_uncommitted_changes_is_taken_onto_them() {
+    let env = Env::new();
+    let repo = env.repository("user");
+    repo.write("a.txt", "one, not committed\ntwo\nthree\n");
+    repo.write("new.txt", "not committed\n");
+    let mut request = env.request(Origin::Local(repo.root.clone()));
+    request.commit = Some(env.workspaces.snapshot(&repo.root, &env.environment()).await.unwrap());
+    let workspace = env.prepare(&request).await;
+    let agent = env.agent(&workspace);
+    agent.write("a.txt", "one, not committed\ntwo\nthree, by the agent\n");
+    agent.write("agent.txt", "by the agent\n");
+    workspace.commit_leftovers("work").await.unwrap();
+    workspace.publish().await.unwrap();
+
+    let head = repo.head();
+    for mode in [ApplyMode::Merge, ApplyMode::Squash] {
+        let refused = apply(&repo.root, &workspace.branch, mode).await;
+        assert!(matches!(refused, Err(WorkspaceError::Overlap { .. })), "{refused:?}");
+    }
+    let base = Some(workspace.base_commit.as_str());
+    let applied = apply_since(&repo.root, &workspace.branch, ApplyMode::Merge, base).await.unwrap();
+    assert_eq!(applied, Applied::Patched { files: 2 });
+    assert_eq!(repo.read("a.txt"), "one, not committed\ntwo\nthree, by the agent\n");
+    assert_eq!((repo.read("new.txt").as_str(), repo.read("agent.txt").as_str()), ("not committed\n", "by the agent\n"));
+    assert_eq!(repo.head(), head);
+    assert_eq!(repo.git(&["diff", "--cached", "--name-only"]), "");
+
+    // Again, it is in the way of itself, and nothing changes.
+    let again = apply_since(&repo.root, &workspace.branch, ApplyMode::Merge, base).await;
+    assert!(matches!(again, Err(WorkspaceError::Overlap { .. })), "{again:?}");
+    assert_eq!(repo.read("a.txt"), "one, not committed\ntwo\nthree, by the agent\n");
 }

@@ -1,5 +1,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use cadence_agent::workspace::{ApplyMode, Origin, Workspace, WorkspaceError, apply};
 
@@ -158,4 +159,117 @@ async fn one_that_was_never_finished_can_go() {
     fs::write(half.join("x"), "x").unwrap();
     env.workspaces.remove(id, false).await.unwrap();
     assert!(!half.exists());
+}
+
+/// The workspace of a repository with the submodule `lib`.
+async fn with_submodule(env: &Env) -> Workspace {
+    let library = env.repository("library");
+    library.git(&["tag", "old", "HEAD^"]);
+    // On no branch, and so not known to a clone of the user's copy.
+    library.git(&["checkout", "-q", "--detach"]);
+    library.write("deep.txt", "x\n");
+    library.commit("detached");
+    library.git(&["tag", "-a", "-m", "tagged", "tagged"]);
+    let repo = env.repository("user");
+    repo.git(&["submodule", "--quiet", "add", &library.root.display().to_string(), "lib"]);
+    repo.commit("with a library");
+    repo.git(&["tag", "-a", "-m", "mine", "mine"]);
+    env.workspace(&repo).await
+}
+
+async fn refused(env: &Env, workspace: &Workspace) -> Vec<PathBuf> {
+    let error = env.workspaces.remove(workspace.task_id, false).await.unwrap_err();
+    let WorkspaceError::OtherHistory { places, .. } = error else { panic!("{error}") };
+    places.into_iter().map(|place| place.strip_prefix(&workspace.directory).unwrap_or(&place).to_path_buf()).collect()
+}
+
+fn commit_in(repo: &Repo) {
+    repo.git(&["-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-q", "--allow-empty", "-m", "inside"]);
+}
+
+#[tokio::test]
+async fn submodules_as_they_came_can_go() {
+    let env = Env::new();
+    let workspace = with_submodule(&env).await;
+    env.workspaces.remove(workspace.task_id, false).await.unwrap();
+}
+
+#[tokio::test]
+async fn commits_in_a_submodule_are_kept() {
+    let env = Env::new();
+    let workspace = with_submodule(&env).await;
+    let agent = env.agent(&workspace);
+    let inner = agent.at(&agent.root.join("lib"));
+    let start = inner.head();
+    inner.git(&["checkout", "-q", "-b", "side"]);
+    commit_in(&inner);
+    inner.git(&["checkout", "-q", &start]);
+    // Nothing that the workspace's own status shows.
+    assert_eq!(agent.git(&["status", "--porcelain"]), "");
+    assert_eq!(refused(&env, &workspace).await, [PathBuf::from("lib")]);
+    // Also where its files are gone.
+    agent.git(&["submodule", "--quiet", "deinit", "lib"]);
+    assert_eq!(refused(&env, &workspace).await, [PathBuf::from(".git/modules/lib")]);
+    let inner = agent.at(&agent.root.join(".git/modules/lib"));
+    inner.git(&["--work-tree=.", "push", "-q", "origin", "side"]);
+    env.workspaces.remove(workspace.task_id, false).await.unwrap();
+}
+
+#[tokio::test]
+async fn history_of_nested_repositories_is_kept() {
+    let env = Env::new();
+    let repo = env.repository("user");
+    let library = env.repository("library");
+    let workspace = env.workspace(&repo).await;
+    let agent = env.agent(&workspace);
+    for (name, commits) in [("own", true), ("secret/ignored", true), ("empty", false)] {
+        agent.git(&["init", "-q", name]);
+        if commits {
+            commit_in(&agent.at(&agent.root.join(name)));
+        }
+        agent.write(&format!("{name}/file"), "x\n");
+    }
+    agent.git(&["clone", "-q", &library.root.display().to_string(), "cloned"]);
+    workspace.finish("work").await.unwrap();
+    workspace.publish().await.unwrap();
+    apply(&repo.root, &workspace.branch, ApplyMode::Merge).await.unwrap();
+    assert_eq!(refused(&env, &workspace).await, [PathBuf::from("own")]);
+    fs::remove_dir_all(agent.root.join("own/.git")).unwrap();
+    env.workspaces.remove(workspace.task_id, false).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_repository_that_was_put_aside_is_kept() {
+    let env = Env::new();
+    let repo = env.repository("user");
+    let workspace = env.workspace(&repo).await;
+    fs::rename(workspace.directory.join(".git"), env.path("broken")).unwrap();
+    fs::write(workspace.directory.join(".git"), "no repository").unwrap();
+    workspace.finish("work").await.unwrap();
+    let places = refused(&env, &workspace).await;
+    assert!(places[0].ends_with("git-aside-1"), "{places:?}");
+    env.workspaces.remove(workspace.task_id, true).await.unwrap();
+}
+
+#[tokio::test]
+async fn commits_that_only_a_tag_or_a_working_tree_has_are_kept() {
+    let env = Env::new();
+    let repo = env.repository("user");
+    repo.git(&["tag", "-a", "-m", "mine", "mine", "HEAD^"]);
+    let workspace = env.workspace(&repo).await;
+    repo.git(&["tag", "-d", "mine"]);
+    let agent = env.agent(&workspace);
+    agent.git(&["checkout", "-q", "--detach"]);
+    agent.write("x.txt", "x\n");
+    agent.commit("detached");
+    agent.git(&["tag", "-a", "-m", "x", "x"]);
+    agent.git(&["checkout", "-q", &workspace.branch]);
+    let error = env.workspaces.remove(workspace.task_id, false).await.unwrap_err();
+    assert!(matches!(error, WorkspaceError::Unmerged { commits: 1, .. }), "{error}");
+    agent.git(&["worktree", "add", "-q", "--detach", "secret/tree", "x"]);
+    agent.git(&["tag", "-d", "x"]);
+    let error = env.workspaces.remove(workspace.task_id, false).await.unwrap_err();
+    assert!(matches!(error, WorkspaceError::Unmerged { commits: 1, .. }), "{error}");
+    agent.git(&["worktree", "remove", "secret/tree"]);
+    env.workspaces.remove(workspace.task_id, false).await.unwrap();
 }
