@@ -40,9 +40,14 @@ pub async fn run(context: &Context, client: &Client, args: Args) -> CommandResul
         return Err(CommandError::failed(format!("task {} has not ended yet: it is {}", task.short_id(), task.status))
             .hint(format!("Wait for it: cadence tasks wait {}", task.short_id())));
     }
+    if task.metadata.files_changed == Some(0) {
+        return nothing(context, &task).map(|()| Exit::Done);
+    }
     let checkout = target(&task, args.repo).await?;
     let mode = if args.squash { ApplyMode::Squash } else { ApplyMode::Merge };
-    let applied = workspace::apply(&checkout, &task.branch, mode).await.map_err(checkout::workspace_error)?;
+    let base = task.base_commit.as_deref();
+    let applied = workspace::apply_since(&checkout, &task.branch, mode, base).await;
+    let applied = applied.map_err(checkout::workspace_error)?;
     report(context, &task, &checkout, &applied)?;
     Ok(Exit::Done)
 }
@@ -81,11 +86,21 @@ fn same_repository(one: &std::path::Path, other: &std::path::Path) -> bool {
     common(one).is_some_and(|dir| common(other) == Some(dir))
 }
 
+/// There is no branch where nothing was changed; scripts that wait and apply need not care.
+fn nothing(context: &Context, task: &Task) -> Result<(), CommandError> {
+    if context.json {
+        let (id, branch) = (task.id, &task.branch);
+        return context.terminal.json(&json!({ "id": id, "branch": branch, "result": "up_to_date", "files": 0 }));
+    }
+    context.terminal.print(&[Line::of(GREEN, "✓ ").add(PLAIN, "the task changed nothing, so there is nothing to take")])
+}
+
 fn report(context: &Context, task: &Task, checkout: &std::path::Path, applied: &Applied) -> Result<(), CommandError> {
     let (result, files, commit) = match applied {
         Applied::UpToDate => ("up_to_date", 0, None),
         Applied::Merged { commit, files } => ("merged", *files, Some(commit)),
         Applied::Squashed { files } => ("squashed", *files, None),
+        Applied::Patched { files } => ("patched", *files, None),
     };
     if context.json {
         return context.terminal.json(&json!({
@@ -96,6 +111,9 @@ fn report(context: &Context, task: &Task, checkout: &std::path::Path, applied: &
         Applied::UpToDate => "the checkout has the change already".to_owned(),
         Applied::Merged { .. } => format!("merged, {}", text::count(files, "file")),
         Applied::Squashed { .. } => format!("staged, {}; `git commit` makes the commit", text::count(files, "file")),
+        Applied::Patched { .. } => {
+            format!("{} changed, beside the uncommitted changes that it started from", text::count(files, "file"))
+        }
     };
     let line = Line::of(GREEN, "✓ ").add(PLAIN, what).add(DIM, format!("  {}", task.branch));
     context.terminal.print(&[line])
