@@ -47,7 +47,7 @@ impl Workspace {
         let mut child = command.kill_on_drop(true).spawn().map_err(start)?;
         // It holds the writing ends.
         drop(command);
-        let tree = Tree { group: child.id(), mark };
+        let mut tree = Tree { group: child.id(), mark };
         let reader = Receiver::from_owned_fd(OwnedFd::from(reader)).map_err(start)?;
         let mut reader = BufReader::with_capacity(LONGEST_LINE, reader);
 
@@ -109,13 +109,14 @@ async fn pass_lines(reader: &mut (impl AsyncBufRead + Unpin), on_line: &mut impl
 
 /// Everything that a set-up started; killed when dropped.
 struct Tree {
+    /// None once it was killed: the number may belong to others then.
     group: Option<u32>,
     mark: String,
 }
 
 impl Tree {
-    fn kill(&self) {
-        if let Some(group) = self.group.and_then(|pid| i32::try_from(pid).ok()) {
+    fn kill(&mut self) {
+        if let Some(group) = self.group.take().and_then(|pid| i32::try_from(pid).ok()) {
             let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
         }
         // Those that made a group of their own still have the mark. New ones may appear while we look.
@@ -151,4 +152,20 @@ fn marked(mark: &str) -> Vec<Pid> {
         })
         .map(Pid::from_raw)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_group_is_killed_once() {
+        let mut child = std::process::Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
+        let mut tree = Tree { group: Some(child.id()), mark: Uuid::new_v4().to_string() };
+        tree.kill();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&child.wait().unwrap()), Some(9));
+        // From here on the number may be anybody's.
+        assert_eq!(tree.group, None);
+    }
 }
