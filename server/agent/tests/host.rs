@@ -68,6 +68,28 @@ async fn the_workspace_is_locked_while_anything_of_the_agent_lives() {
     eventually("the lock is free", || (!locked(&lock)).then_some(())).await;
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_host_waits_for_the_one_before() {
+    let home = TempDir::new().unwrap();
+    let lock = home.path().join("lock");
+    let held = std::fs::File::create(&lock).unwrap();
+    held.lock().unwrap();
+    let spec = HostSpec { lock: Some(lock.clone()), ..spec(home.path(), "echo ready") };
+    let mut waiting = host(&spec).await;
+    let open = format!("/proc/{}/fd", waiting.id().unwrap());
+    eventually("the host to open the lock", || {
+        let mut files = std::fs::read_dir(&open).ok()?.flatten();
+        files.find(|file| std::fs::read_link(file.path()).is_ok_and(|path| path.ends_with("lock")))
+    })
+    .await;
+    let early = tokio::time::timeout(Duration::from_millis(200), waiting.next_line()).await;
+    assert!(early.is_err(), "it did not wait: {early:?}");
+    drop(held);
+    assert_eq!(line(&mut waiting).await, "ready");
+    assert_eq!(waiting.wait().await.code, Some(0));
+}
+
 #[tokio::test]
 async fn relays_lines_and_the_exit_code() {
     let home = TempDir::new().unwrap();

@@ -1,6 +1,6 @@
 //! `cadence host` itself. No async runtime: one of these runs for each agent, so it has to be small.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
@@ -8,12 +8,14 @@ use std::path::Path;
 use std::process::{ChildStdin, Command, ExitCode, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::signal::{SigSet, Signal, kill};
-use nix::sys::wait::{WaitStatus, waitpid};
+#[cfg(target_os = "linux")]
+use nix::sys::wait::{Id, waitid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::cgroup::AgentGroup;
@@ -21,6 +23,9 @@ use super::{HostSpec, MARKER_VARIABLE, tree};
 
 /// Time between the polite and the hard end of an agent that is to be killed.
 const GRACE: Duration = Duration::from_millis(500);
+/// How long the workspace's lock is waited for: the host before may still be ending.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// Longest control line: the specification with its environment, or one line for the agent.
 const MAX_CONTROL: u64 = 64 << 20;
 /// Bytes that may wait for an agent that does not read its stdin.
@@ -71,12 +76,13 @@ fn host() -> Result<i32, (i32, String)> {
 
     let (events, inbox) = channel();
     watch_signals(events.clone());
-    watch_children(agent, events.clone());
+    let gone = Arc::new(Mutex::new(false));
+    watch_children(agent, Arc::clone(&gone), events.clone());
     let queue = Arc::new(Queue::default());
     write_to_agent(stdin, Arc::clone(&queue));
     std::thread::spawn(move || follow_orders(control, &queue, &events));
 
-    let code = supervise(agent, &inbox);
+    let code = supervise(agent, &gone, &inbox);
     end_tree(&spec, group.as_ref());
     Ok(code)
 }
@@ -106,15 +112,19 @@ fn start_agent(spec: &HostSpec) -> std::io::Result<(Pid, ChildStdin)> {
     Ok((Pid::from_raw(pid), stdin))
 }
 
-/// Waits for the end, orders one where it is demanded, and returns the exit code.
-fn supervise(agent: Pid, inbox: &Receiver<Event>) -> i32 {
+/// Waits for the end, orders one where it is demanded, and returns the exit code. Once the agent is `gone`, its id may be
+/// another process's.
+fn supervise(agent: Pid, gone: &Mutex<bool>, inbox: &Receiver<Event>) -> i32 {
     match inbox.recv() {
         Ok(Event::Exited(code)) => code,
         Ok(Event::Kill) => {
-            // Fails when it has ended meanwhile, and so does the next.
-            let _ = kill(agent, Signal::SIGTERM);
-            // A stopped agent would not see the signal.
-            let _ = kill(agent, Signal::SIGCONT);
+            let gone = gone.lock().unwrap_or_else(PoisonError::into_inner);
+            if !*gone {
+                let _ = kill(agent, Signal::SIGTERM);
+                // A stopped agent would not see the signal.
+                let _ = kill(agent, Signal::SIGCONT);
+            }
+            drop(gone);
             exit_code(inbox, GRACE).unwrap_or(128 + Signal::SIGKILL as i32)
         }
         Ok(Event::Orphaned) | Err(_) => 128 + Signal::SIGKILL as i32,
@@ -122,9 +132,9 @@ fn supervise(agent: Pid, inbox: &Receiver<Event>) -> i32 {
 }
 
 fn exit_code(inbox: &Receiver<Event>, within: Duration) -> Option<i32> {
-    let deadline = std::time::Instant::now() + within;
+    let deadline = Instant::now() + within;
     loop {
-        match inbox.recv_timeout(deadline.saturating_duration_since(std::time::Instant::now())) {
+        match inbox.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(Event::Exited(code)) => return Some(code),
             Ok(Event::Kill) => {}
             Ok(Event::Orphaned) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return None,
@@ -146,19 +156,24 @@ fn end_tree(spec: &HostSpec, group: Option<&AgentGroup>) {
     }
 }
 
-/// Treats a request to end as one to kill the agent, too: our own death would leave it without anyone to end it.
-///
 /// Locks the workspace. The agent and its children inherit the open file, so the lock outlives a host that is killed.
 fn hold(path: &Path) -> Result<File, String> {
     let failed = |error: &dyn std::fmt::Display| format!("{} cannot be locked: {error}", path.display());
     let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(path);
     let file = file.map_err(|error| failed(&error))?;
-    file.try_lock().map_err(|error| failed(&error))?;
+    let deadline = Instant::now() + LOCK_WAIT;
+    while let Err(error) = file.try_lock() {
+        if matches!(error, TryLockError::Error(_)) || Instant::now() > deadline {
+            return Err(failed(&error));
+        }
+        std::thread::sleep(LOCK_PAUSE);
+    }
     fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|error| failed(&error))?;
     Ok(file)
 }
 
-/// The agent was started before, because it would inherit the blocked signals.
+/// Treats a request to end as one to kill the agent, too: our own death would leave it without anyone to end it. The agent
+/// was started before, because it would inherit the blocked signals.
 fn watch_signals(events: Sender<Event>) {
     let mut signals = SigSet::empty();
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT] {
@@ -176,11 +191,18 @@ fn watch_signals(events: Sender<Event>) {
     });
 }
 
-/// Reaps whatever ends: the agent, and the orphans that a subreaper inherits.
-fn watch_children(agent: Pid, events: Sender<Event>) {
+/// Reaps whatever ends: the agent, which is `gone` from then on, and the orphans that a subreaper inherits.
+fn watch_children(agent: Pid, gone: Arc<Mutex<bool>>, events: Sender<Event>) {
     std::thread::spawn(move || {
         loop {
-            let code = match waitpid(None::<Pid>, None) {
+            let ended = until_one_ended().and_then(|()| {
+                // Nobody can be about to kill the agent while it is reaped.
+                let mut gone = gone.lock().unwrap_or_else(PoisonError::into_inner);
+                let status = waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG))?;
+                *gone |= matches!(status, WaitStatus::Exited(pid, _) | WaitStatus::Signaled(pid, ..) if pid == agent);
+                Ok(status)
+            });
+            let code = match ended {
                 Ok(WaitStatus::Exited(pid, code)) if pid == agent => code,
                 Ok(WaitStatus::Signaled(pid, signal, _)) if pid == agent => 128 + signal as i32,
                 Ok(_) | Err(Errno::EINTR) => continue,
@@ -195,6 +217,19 @@ fn watch_children(agent: Pid, events: Sender<Event>) {
             }
         }
     });
+}
+
+/// Waits until a child has ended, and leaves it unreaped: it keeps its id.
+#[cfg(target_os = "linux")]
+fn until_one_ended() -> nix::Result<()> {
+    waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).map(drop)
+}
+
+/// Without a call that leaves it unreaped, look again and again.
+#[cfg(not(target_os = "linux"))]
+fn until_one_ended() -> nix::Result<()> {
+    std::thread::sleep(Duration::from_millis(5));
+    Ok(())
 }
 
 /// Lines that wait for the agent, so that an agent that does not read never keeps us from hearing `kill`.
@@ -317,6 +352,20 @@ mod tests {
         queue.close();
         assert_eq!(queue.pop(), Some(b"a\n".to_vec()));
         assert_eq!(queue.pop(), None);
+    }
+
+    #[test]
+    fn an_agent_that_was_reaped_gets_no_signal() {
+        let mut other = Command::new("sleep").arg("600").spawn().unwrap();
+        let pid = Pid::from_raw(other.id().cast_signed());
+        let (events, inbox) = channel();
+        events.send(Event::Kill).unwrap();
+        events.send(Event::Exited(3)).unwrap();
+        // As if the agent's id had gone to another process.
+        assert_eq!(supervise(pid, &Mutex::new(true), &inbox), 3);
+        assert_eq!(other.try_wait().unwrap(), None);
+        other.kill().unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&other.wait().unwrap()), Some(9));
     }
 
     #[test]
