@@ -5,6 +5,8 @@ use std::io::Write as _;
 use std::os::unix::fs::symlink;
 use std::path::{Component, Path, PathBuf};
 
+use tokio_util::sync::CancellationToken;
+
 use super::inspect::Located;
 use super::mirror::Progress;
 use super::prepare::stays_inside;
@@ -37,14 +39,14 @@ pub(super) async fn copy(
         return Ok(());
     }
     let ignored = git.call("check-ignore").args(["-z", "--stdin"]).stdin(matching).answer().await?;
-    let (mut copied, mut left_out) = (Vec::new(), Vec::new());
-    for path in fields(&ignored.stdout).map(path_of) {
-        match copy_one(root, &workspace.directory, &path) {
-            Ok(true) => copied.push(path),
-            Ok(false) => left_out.push(path),
-            Err(error) => return Err(WorkspaceError::io("copying", &root.join(&path))(error)),
-        }
-    }
+    let paths: Vec<PathBuf> = fields(&ignored.stdout).map(path_of).collect();
+    let (from, to) = (root.clone(), workspace.directory.clone());
+    // There may be a lot of it, `node_modules` for instance.
+    let stop = CancellationToken::new();
+    let _stopped_when_dropped = stop.clone().drop_guard();
+    let copies = tokio::task::spawn_blocking(move || copy_all(&from, &to, paths, &stop)).await;
+    let (copied, left_out) =
+        copies.unwrap_or_else(|error| Err(WorkspaceError::io("copying", root)(std::io::Error::other(error))))?;
     exclude(workspace, &copied)?;
     if !copied.is_empty() {
         progress(&format!("Copied {} file(s) named in {FILE}", copied.len()));
@@ -53,6 +55,27 @@ pub(super) async fn copy(
         progress(&format!("Left out {} of {FILE}: it is there already, no plain file, or leads out", path.display()));
     }
     Ok(())
+}
+
+/// Those that were copied, and those that were not. Blocks; ends early when nobody waits for it any more.
+fn copy_all(
+    from: &Path,
+    to: &Path,
+    paths: Vec<PathBuf>,
+    stop: &CancellationToken,
+) -> Result<(Vec<PathBuf>, Vec<PathBuf>), WorkspaceError> {
+    let (mut copied, mut left_out) = (Vec::new(), Vec::new());
+    for path in paths {
+        if stop.is_cancelled() {
+            break;
+        }
+        match copy_one(from, to, &path) {
+            Ok(true) => copied.push(path),
+            Ok(false) => left_out.push(path),
+            Err(error) => return Err(WorkspaceError::io("copying", &from.join(&path))(error)),
+        }
+    }
+    Ok((copied, left_out))
 }
 
 /// Whether it was copied.
