@@ -7,4 +7,5 @@ mod lfs;
 mod preparing;
 mod publishing;
 mod removing;
+mod submodules;
 mod support;
