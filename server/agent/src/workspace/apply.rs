@@ -233,8 +233,8 @@ fn in_the_way(
     Ok(())
 }
 
-/// Refuses where uncommitted work, new files included but not ignored ones, lies where the change wants to write, and, with `clean_index`, where
-/// anything is staged.
+/// Refuses where uncommitted work, new files included but not ignored ones, lies where the change wants to write, and, with
+/// `clean_index`, where anything is staged.
 async fn refuse_overlap(git: &Git, changed: &BTreeSet<PathBuf>, clean_index: bool) -> Result<(), WorkspaceError> {
     let status = git
         .call("status")
