@@ -42,10 +42,10 @@ fn url_place(text: String) -> Result<Place, CommandError> {
 }
 
 /// Refuses URLs that hold a password, and http URLs with any user: a token stands in that place too.
-pub fn refuse_secrets(text: &str) -> Result<(), CommandError> {
+fn refuse_secrets(text: &str) -> Result<(), CommandError> {
     let Ok(url) = url::Url::parse(text) else { return Ok(()) };
     let web = matches!(url.scheme(), "http" | "https");
-    if url.password().is_none() && !(web && !url.username().is_empty()) {
+    if url.password().is_none() && (!web || url.username().is_empty()) {
         return Ok(());
     }
     Err(CommandError::usage("the repository's URL holds a user or password, which would be stored and shown")
