@@ -23,6 +23,8 @@ const HEALTH: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(40);
 /// How long a server may take to end; longer than it gives itself.
 const END: Duration = Duration::from_secs(40);
+/// The same for one that brings work home at its end.
+const END_EPHEMERAL: Duration = Duration::from_secs(90);
 /// A client waits for another that ends a server and starts one; longer than that one may take.
 const LOCK: Duration = Duration::from_secs(160);
 /// How often is looked again.
@@ -245,48 +247,50 @@ pub struct Ephemeral {
     child: Child,
     /// The server ends when this closes, however this process ends.
     stdin: Option<ChildStdin>,
-    data: tempfile::TempDir,
+    data: PathBuf,
 }
 
 impl Ephemeral {
     pub async fn start() -> Result<Self, CommandError> {
-        let data = tempfile::Builder::new()
+        let temporary = tempfile::Builder::new()
             .prefix("cadence-")
             .tempdir()
             .map_err(|error| CommandError::failed("no temporary directory can be made").caused_by(error))?;
-        let runtime = Runtime::new(&data.path().join("run"));
+        let data = temporary.path().to_owned();
+        let runtime = Runtime::new(&data.join("run"));
         runtime.prepare()?;
-        let log = data.path().join("logs").join("server.log");
-        let mut command = server_command(data.path(), &data.path().join("run"), &log)?;
+        let log = data.join("logs").join("server.log");
+        let mut command = server_command(&data, &data.join("run"), &log)?;
         command.args(["--until-stdin-closes", "--discard-data"]).stdin(Stdio::piped()).kill_on_drop(true);
         let mut child = spawn(&mut command)?;
         let stdin = child.stdin.take();
         let url = ready(&mut child, &log).await?;
         let token = Some(token_file(&runtime.token_path())?);
+        // From here on there may be work in it: the server removes it when all of that is home.
+        let data = temporary.keep();
         Ok(Self { endpoint: Endpoint { url, token }, child, stdin, data })
     }
 
-    /// Ends the server and removes its data.
+    /// Ends the server, which removes its data unless that has work which could not be brought home: then the error says
+    /// where it is.
     pub async fn stop(mut self) -> Result<(), CommandError> {
         drop(self.stdin.take());
-        if tokio::time::timeout(END, self.child.wait()).await.is_err() {
+        if tokio::time::timeout(END_EPHEMERAL, self.child.wait()).await.is_err() {
             let _ = self.child.kill().await;
         }
-        let path = self.data.path().to_owned();
-        match self.data.close() {
-            Ok(()) => Ok(()),
-            // The server removed it itself.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            Err(error) => {
-                Err(CommandError::failed(format!("the temporary data in {} cannot be removed", path.display()))
-                    .caused_by(error))
-            }
+        let data = &self.data;
+        if !data.exists() {
+            return Ok(());
         }
+        let log = last_lines(&data.join("logs").join("server.log"), 1);
+        let error = CommandError::failed("not all of the work could be brought home, so it is kept")
+            .hint(format!("It is in {}; remove that when you have what you need.", data.display()));
+        Err(log.into_iter().fold(error, CommandError::hint))
     }
 
     /// A directory that goes with the server.
     pub fn scratch(&self) -> PathBuf {
-        self.data.path().join("scratch")
+        self.data.join("scratch")
     }
 }
 

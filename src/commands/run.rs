@@ -94,6 +94,12 @@ pub async fn run(context: Context, args: Args) -> CommandResult {
     if args.with_changes && matches!(place, Place::Url(_)) {
         return Err(CommandError::usage("--with-changes needs a checkout, and a URL was given"));
     }
+    if args.ephemeral && matches!(place, Place::Url(_)) {
+        return Err(CommandError::usage(
+            "--ephemeral leaves only a branch, and with a URL there is no checkout to leave it in",
+        )
+        .hint("Clone it first and name the clone, or leave --ephemeral out."));
+    }
     if !args.ephemeral {
         let client = context.client().await?;
         return on_server(&context, &args, &client, description, place).await;
@@ -102,9 +108,29 @@ pub async fn run(context: Context, args: Args) -> CommandResult {
     let client = Client::ephemeral(&server);
     let result = on_server(&context, &args, &client, description, place).await;
     let stopped = server.stop().await;
-    let exit = result?;
-    stopped?;
-    Ok(exit)
+    match (result, stopped) {
+        (Ok(exit), Ok(())) => Ok(exit),
+        (Ok(exit), Err(kept)) => {
+            // The code says how the task ended; where that was well, it did not.
+            if exit == Exit::Done {
+                return Err(kept);
+            }
+            note_kept(&context, &kept);
+            Ok(exit)
+        }
+        (Err(error), stopped) => {
+            if let Err(kept) = stopped {
+                note_kept(&context, &kept);
+            }
+            Err(error)
+        }
+    }
+}
+
+fn note_kept(context: &Context, kept: &CommandError) {
+    let mut lines = vec![Line::of(YELLOW, "! ").add(PLAIN, kept.message())];
+    lines.extend(kept.hints().iter().map(|hint| Line::of(DIM, format!("  {hint}"))));
+    context.terminal.note(&lines);
 }
 
 async fn on_server(
@@ -214,7 +240,7 @@ fn left_lines(task: &Task, left: Left) -> Vec<Line> {
     let id = task.short_id();
     let row = |name: &str, command: String| Line::of(DIM, format!("  {name:<8}")).add(PLAIN, command);
     match left {
-        Left::Detached => vec![
+        Left::Detached | Left::Unread => vec![
             Line::of(YELLOW, format!("◦ left; task {id} goes on")),
             row("follow", format!("cadence tasks logs -f {id}")),
             row("cancel", format!("cadence tasks cancel {id}")),

@@ -2,9 +2,10 @@
 
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cadence_agent::workspace::{WorkspaceError, Workspaces};
 use cadence_server::{Exit as ServerExit, ServeConfig, ServeError};
 use secrecy::SecretString;
 use time::OffsetDateTime;
@@ -23,6 +24,8 @@ use crate::text;
 const DEFAULT_LISTEN: &str = "127.0.0.1:8383";
 /// A server that is started on demand ends after so long without work.
 const IDLE: Duration = Duration::from_secs(30 * 60);
+/// How long an agent that was interrupted may take to let go of its workspace.
+const LEFT: Duration = Duration::from_secs(10);
 /// How long the storage may take to open.
 const READY: Duration = Duration::from_secs(60);
 
@@ -78,12 +81,45 @@ pub fn run(context: &Context, args: Args) -> CommandResult {
         .map_err(|error| CommandError::failed("the server cannot be set up").caused_by(error))?;
     let discard = args.discard_data;
     let result = runtime.block_on(Box::pin(serve(context, args)));
+    let home = if discard { runtime.block_on(bring_home(&context.settings.data_dir)) } else { Ok(()) };
     runtime.shutdown_timeout(Duration::from_secs(5));
-    if discard {
-        // Here and not only in the command that it belongs to, which may have been killed.
-        let _ = std::fs::remove_dir_all(&context.settings.data_dir);
+    match home {
+        // Here and not in the command that it belongs to, which may have been killed.
+        Ok(()) if discard => drop(std::fs::remove_dir_all(&context.settings.data_dir)),
+        Ok(()) => {}
+        Err(error) => {
+            let place = context.settings.data_dir.display();
+            tracing::error!("work could not be brought home, so {place} is kept: {error}");
+        }
     }
     result
+}
+
+/// Brings home what agents left that were interrupted. What fails, or stays in a workspace, is an error: the data that it
+/// is in must not be removed.
+async fn bring_home(data: &Path) -> Result<(), WorkspaceError> {
+    let all = Workspaces::new(data);
+    let directory = data.join("workspaces");
+    let reading = |source| WorkspaceError::Io { what: "reading", path: directory.clone(), source };
+    let entries = match std::fs::read_dir(&directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(reading(error)),
+    };
+    for entry in entries {
+        let name = entry.map_err(reading)?.file_name();
+        let Some(id) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+        let Some(workspace) = all.open(id)? else { continue };
+        let _held = workspace.lock(LEFT).await?;
+        let finished = workspace.finish("Save interrupted work").await?;
+        if workspace.has_work().await? {
+            workspace.publish().await?;
+        }
+        if let Some(note) = finished.notes.into_iter().next() {
+            return Err(reading(std::io::Error::other(note)));
+        }
+    }
+    Ok(())
 }
 
 async fn serve(context: &Context, args: Args) -> CommandResult {

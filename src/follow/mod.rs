@@ -76,6 +76,8 @@ pub enum Left {
     Paused,
     /// Cancelled, and not waited for.
     Cancelled,
+    /// Nobody reads any more what is shown (`| head`); the tasks go on.
+    Unread,
 }
 
 /// Follows tasks until none of them is live, or nobody wants to any more.
@@ -198,7 +200,7 @@ impl Follower {
             }
             // Nobody reads what a command shows that does nothing else.
             if self.view.closed() && !self.options.attended {
-                return Ok(Outcome::Left(Left::Detached));
+                return Ok(Outcome::Left(Left::Unread));
             }
         }
     }
@@ -324,7 +326,7 @@ impl Follower {
         };
         match step {
             Step::Stay => asking.keys.draw(&asking.prompt.lines())?,
-            Step::Interrupt => self.ask(Prompt::Interrupt)?,
+            Step::Interrupt => self.ask(self.leaving())?,
             Step::Decide(approval, decide) => {
                 self.asking = None;
                 self.queue.retain(|waiting| waiting.id != approval.id);
@@ -359,6 +361,11 @@ impl Follower {
         Ok(None)
     }
 
+    /// What Ctrl-C asks.
+    fn leaving(&self) -> Prompt {
+        Prompt::Interrupt { only_cancel: self.client.is_ephemeral() }
+    }
+
     async fn interrupted(&mut self) -> Result<Option<Outcome>, CommandError> {
         if !self.options.attended {
             return Ok(Some(Outcome::Left(Left::Detached)));
@@ -366,10 +373,10 @@ impl Follower {
         if !self.terminal.asks {
             return self.cancel_all().await;
         }
-        if matches!(self.asking, Some(Asking { prompt: Prompt::Interrupt, .. })) {
+        if matches!(self.asking, Some(Asking { prompt: Prompt::Interrupt { .. }, .. })) {
             return Ok(Some(Outcome::Left(Left::Detached)));
         }
-        self.ask(Prompt::Interrupt)?;
+        self.ask(self.leaving())?;
         Ok(None)
     }
 

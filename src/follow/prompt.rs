@@ -22,8 +22,10 @@ pub enum Prompt {
         answers: BTreeMap<String, String>,
         field: Field,
     },
-    /// After Ctrl-C.
-    Interrupt,
+    /// After Ctrl-C. `only_cancel`: the task cannot go on when the command is left.
+    Interrupt {
+        only_cancel: bool,
+    },
 }
 
 /// What a key leads to.
@@ -108,7 +110,7 @@ impl Prompt {
     pub fn approval_id(&self) -> Option<&str> {
         match self {
             Self::Permission { approval, .. } | Self::Questions { approval, .. } => Some(&approval.id),
-            Self::Interrupt => None,
+            Self::Interrupt { .. } => None,
         }
     }
 
@@ -123,14 +125,15 @@ impl Prompt {
         if key.modifiers.contains(KeyModifiers::CONTROL) && key.code == KeyCode::Char('c') {
             return match self {
                 // A second time: leave at once.
-                Self::Interrupt => Step::Choose(Choice::Detach),
+                Self::Interrupt { only_cancel: true } => Step::Choose(Choice::Cancel),
+                Self::Interrupt { .. } => Step::Choose(Choice::Detach),
                 _ => Step::Interrupt,
             };
         }
         match self {
-            Self::Interrupt => match key.code {
-                KeyCode::Char('d' | 'D') => Step::Choose(Choice::Detach),
-                KeyCode::Char('p' | 'P') => Step::Choose(Choice::Pause),
+            Self::Interrupt { only_cancel } => match key.code {
+                KeyCode::Char('d' | 'D') if !*only_cancel => Step::Choose(Choice::Detach),
+                KeyCode::Char('p' | 'P') if !*only_cancel => Step::Choose(Choice::Pause),
                 KeyCode::Char('c' | 'C') => Step::Choose(Choice::Cancel),
                 KeyCode::Enter | KeyCode::Esc => Step::Choose(Choice::Stay),
                 _ => Step::Stay,
@@ -218,7 +221,11 @@ impl Prompt {
                 );
                 lines
             }
-            Self::Interrupt => {
+            Self::Interrupt { only_cancel: true } => {
+                let line = key(Line::of(YELLOW, "  leave?  "), "c", "cancel it");
+                vec![key(line, "enter", "stay")]
+            }
+            Self::Interrupt { only_cancel: false } => {
                 let line = Line::of(YELLOW, "  leave?  ");
                 let line = key(line, "d", "detach, it goes on");
                 let line = key(line, "p", "pause it");
@@ -315,12 +322,21 @@ mod tests {
 
     #[test]
     fn a_second_interrupt_detaches() {
-        let mut prompt = Prompt::Interrupt;
+        let mut prompt = Prompt::Interrupt { only_cancel: false };
         insta::assert_snapshot!(plain(&prompt.lines()), @"  leave?  [d] detach, it goes on  [p] pause it  [c] cancel it  [enter] stay");
         assert_eq!(prompt.key(CTRL_C), Step::Choose(Choice::Detach));
         assert_eq!(press(&mut prompt, "p"), Step::Choose(Choice::Pause));
         assert_eq!(press(&mut prompt, "c"), Step::Choose(Choice::Cancel));
         assert_eq!(press(&mut prompt, "\n"), Step::Choose(Choice::Stay));
+    }
+
+    #[test]
+    fn what_ends_with_the_command_can_only_be_cancelled() {
+        let mut prompt = Prompt::Interrupt { only_cancel: true };
+        insta::assert_snapshot!(plain(&prompt.lines()), @"  leave?  [c] cancel it  [enter] stay");
+        assert_eq!(press(&mut prompt, "d"), Step::Stay);
+        assert_eq!(press(&mut prompt, "p"), Step::Stay);
+        assert_eq!(prompt.key(CTRL_C), Step::Choose(Choice::Cancel));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{TestEnv, assert_whole, redacted, snapshots};
+use crate::support::{Cmd, TestEnv, assert_whole, redacted, snapshots};
 
 #[test]
 fn without_a_terminal_there_is_no_colour() {
@@ -134,4 +134,16 @@ fn the_closing_words_of_a_run_are_as_they_were() {
     let repo = env.repo("demo");
     let run = env.cadence(["run", "Say hello [[scenario:edit]]", "--model", "sonnet"]).cwd(repo.path()).run().code(0);
     redacted(&env, || insta::assert_snapshot!("run-edit", run.stdout));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let env = TestEnv::new();
+    let repo = env.repo("demo");
+    let id = env.detach(&repo, "Say hello [[scenario:edit]]", []);
+    env.cadence(["tasks", "wait", &id]).run().code(0);
+    let script = "{ \"$0\" tasks logs -f last --json; echo $? > code; } | head -n 1";
+    let shell = Cmd::new("/bin/sh", env.home()).env("HOME", env.home()).env("XDG_RUNTIME_DIR", env.runtime_dir());
+    shell.env("PATH", "/usr/bin:/bin").args(["-c", script, env!("CARGO_BIN_EXE_cadence")]).run().code(0);
+    assert_eq!(std::fs::read_to_string(env.home().join("code")).unwrap(), "0\n");
 }

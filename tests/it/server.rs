@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::support::{DEADLINE, TOKEN, TestEnv, assert_whole};
+use crate::support::{DEADLINE, TOKEN, TestEnv, assert_whole, of_type, until};
 
 #[test]
 fn it_starts_on_demand_once_for_two_clients_at_once() {
@@ -68,6 +69,59 @@ fn an_ephemeral_one_ends_with_the_command() {
     run.shows("git merge cadence/");
     assert!(!env.runtime_dir().join("cadence/server.json").exists());
     assert_eq!(repo.show(&repo.task_branches()[0], "hello.txt"), "hello world");
+    assert_eq!(left_over(&env), Vec::<PathBuf>::new());
+    let url = format!("file://{}", repo.arg());
+    env.cadence(["run", "Write", "--ephemeral", "--repo", &url]).run().code(2).complains("--ephemeral");
+}
+
+/// Data of ephemeral servers that is still there.
+fn left_over(env: &TestEnv) -> Vec<PathBuf> {
+    let entries = fs::read_dir(env.path("tmp")).unwrap().flatten().map(|entry| entry.path());
+    entries.filter(|path| path.join("cadence.db").exists()).collect()
+}
+
+#[test]
+fn an_ephemeral_one_brings_home_what_was_done_when_its_command_is_killed() {
+    let env = TestEnv::new();
+    let repo = env.repo("demo");
+    env.api.script("held", Scenario::new().write("a.txt", "a\n").gate("here").text("one two three four five six"));
+    let run = env.cadence(["run", "Work [[scenario:held]]", "--ephemeral"]).cwd(repo.path()).start();
+    env.api.gate("here").wait_reached(DEADLINE);
+    run.signal(Signal::SIGKILL);
+    run.finish();
+    until("the data is removed", || left_over(&env).is_empty());
+    assert_eq!(repo.show(&repo.task_branches()[0], "a.txt"), "a");
+    env.api.gate("here").open();
+}
+
+#[test]
+fn an_ephemeral_one_that_is_terminated_brings_home_what_was_done() {
+    let env = TestEnv::new();
+    let repo = env.repo("demo");
+    env.api.script("held", Scenario::new().write("a.txt", "a\n").gate("here").text("one two three four five six"));
+    let run = env.cadence(["run", "Work [[scenario:held]]", "--ephemeral"]).cwd(repo.path()).start();
+    env.api.gate("here").wait_reached(DEADLINE);
+    run.signal(Signal::SIGTERM);
+    run.finish().code(130);
+    assert_eq!(left_over(&env), Vec::<PathBuf>::new());
+    assert_eq!(repo.show(&repo.task_branches()[0], "a.txt"), "a");
+    env.api.gate("here").open();
+}
+
+#[test]
+fn an_ephemeral_one_keeps_what_cannot_be_brought_home() {
+    let env = TestEnv::new();
+    let repo = env.repo("demo");
+    env.api.script("held", Scenario::new().write("a.txt", "a\n").gate("here").text("Done."));
+    let run = env.cadence(["run", "Work [[scenario:held]]", "--ephemeral"]).cwd(repo.path()).start();
+    env.api.gate("here").wait_reached(DEADLINE);
+    // No branch of this name can be made any more.
+    repo.git(["branch", "cadence"]);
+    env.api.gate("here").open();
+    let ended = run.finish().code(1);
+    let kept = left_over(&env);
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    ended.complains(kept[0].to_str().unwrap());
 }
 
 #[test]
@@ -186,6 +240,22 @@ fn a_server_that_is_stopped_lets_the_next_go_on() {
     env.api.gate("here").open();
     env.cadence(["tasks", "wait", &id]).run().code(0);
     assert_whole(&env.events(&id), 1);
+}
+
+#[test]
+fn a_run_goes_on_over_the_stop_of_its_server() {
+    let env = TestEnv::new();
+    let repo = env.repo("demo");
+    let script = Scenario::new().write("a.txt", "a\n").gate("here").text("one two three four five six");
+    env.api.script("held", script.write("b.txt", "b\n").text("End."));
+    let run = env.cadence(["run", "Work [[scenario:held]]", "--json"]).cwd(repo.path()).start();
+    env.api.gate("here").wait_reached(DEADLINE);
+    env.cadence(["server", "stop"]).run().code(0);
+    env.api.gate("here").open();
+    let events = run.finish().code(0).json_lines();
+    let numbers: Vec<u64> = events.iter().filter_map(|event| event["seq"].as_u64()).collect();
+    assert_eq!(numbers, (1..=numbers.len() as u64).collect::<Vec<_>>());
+    assert_eq!(of_type(&events, "task_completed").len(), 1);
 }
 
 #[test]

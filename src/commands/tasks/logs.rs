@@ -4,7 +4,7 @@ use super::Context;
 use crate::client::Client;
 use crate::complete;
 use crate::error::{CommandResult, Exit};
-use crate::follow::{self, Followed, Options, Outcome};
+use crate::follow::{self, Followed, Left, Options, Outcome};
 use crate::render::{EventRenderer, Summary};
 use crate::terminal::Screen;
 
@@ -43,6 +43,7 @@ pub async fn run(context: &Context, client: &Client, args: Args) -> CommandResul
                 }
                 Ok(Exit::Done)
             }
+            Outcome::Left(Left::Unread) => Ok(Exit::Done),
             Outcome::Left(_) | Outcome::InputNeeded(_) => Ok(Exit::Interrupted),
         };
     }
