@@ -88,7 +88,8 @@ impl Summary {
                 lines.push(row("take it", format!("git merge {}", task.branch)));
             } else {
                 lines.push(row("see it", format!("cadence tasks diff {id}")));
-                lines.push(row("take it", format!("cadence tasks apply {id}")));
+                let place = if task.repo_path.is_none() { "  (in a clone of the repository)" } else { "" };
+                lines.push(row("take it", format!("cadence tasks apply {id}")).add(DIM, place));
             }
         }
         if !task.status.is_end() && !self.ephemeral {
@@ -146,7 +147,7 @@ mod tests {
     fn task(status: &str, more: serde_json::Value) -> Task {
         let mut task = serde_json::json!({
             "id": "1a2b3c4d-0000-4000-8000-000000000000", "userId": "00000000-0000-4000-8000-000000000000",
-            "taskDescription": "fix it", "repoName": "demo", "branch": "cadence/fix-it-1a2b3c4d",
+            "taskDescription": "fix it", "repoName": "demo", "repoPath": "/home/ada/demo", "branch": "cadence/fix-it-1a2b3c4d",
             "baseBranch": "main", "baseCommit": "0123456789abcdef0123456789abcdef01234567", "status": status,
             "progress": 0, "model": "", "agent": "claude", "source": "CLI", "executor": "local",
             "permissionMode": "edits", "attempt": 1, "lastSeq": 9, "createdAt": "2026-01-01T10:00:00Z",
@@ -172,6 +173,8 @@ mod tests {
           see it  cadence tasks diff 1a2b3c4d
           take it cadence tasks apply 1a2b3c4d
         "#);
+        let elsewhere = Task { repo_path: None, ..task.clone() };
+        assert!(plain(&Summary::default().lines(&elsewhere)).contains("tasks apply 1a2b3c4d  (in a clone"));
         let ephemeral = Summary { ephemeral: true, ..Summary::default() };
         insta::assert_snapshot!(plain(&ephemeral.lines(&task)), @r#"
         ✓ Done · 3 files +10 −2 · $0.42 · 1m 12s  1a2b3c4d

@@ -94,3 +94,21 @@ fn a_running_task_is_not_removed() {
     env.cadence(["tasks", "wait", &id]).run().code(130);
     env.cadence(["tasks", "rm", &id]).run().code(0);
 }
+
+#[test]
+fn the_work_on_a_url_is_taken_into_a_clone() {
+    let env = TestEnv::new();
+    let (repo, other) = (env.repo("demo"), env.repo("other"));
+    let url = format!("file://{}", repo.arg());
+    let run = env.cadence(["run", "Write [[scenario:write-only]]", "--repo", &url]).run().code(0);
+    run.shows("in a clone of the repository");
+    assert!(repo.task_branches().is_empty(), "nobody pushed anything");
+    let clone = env.path("clone");
+    repo.git(["clone", "-q", &url, clone.to_str().unwrap()]);
+    other.write("of-its-own.txt", "x\n");
+    other.git(["commit", "-q", "--amend", "-m", "Another start"]);
+    env.cadence(["tasks", "apply", "last"]).cwd(other.path()).run().code(2).complains("git fetch");
+    env.cadence(["tasks", "apply", "last"]).cwd(&clone).run().code(0).shows("merged");
+    assert_eq!(std::fs::read_to_string(clone.join("hello.txt")).unwrap().trim_end(), "hello world");
+    env.cadence(["tasks", "apply", "last", "--repo", clone.to_str().unwrap()]).run().code(0).shows("already");
+}

@@ -1,8 +1,8 @@
 //! `cadence tasks apply`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use cadence_agent::workspace::{self, Applied, ApplyMode};
+use cadence_agent::workspace::{self, Applied, ApplyMode, Workspaces};
 use cadence_protocol::Task;
 use serde_json::json;
 
@@ -17,7 +17,8 @@ use crate::text;
 /// Take a task's change into the checkout
 ///
 /// Merges the task's branch into the branch that is checked out, or with --squash stages the whole change to be committed
-/// by you. A conflict is explained, and the checkout left as it was.
+/// by you. A conflict is explained, and the checkout left as it was. The branch of a task that was given a URL is first
+/// fetched into the checkout.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   cadence tasks apply last
@@ -44,6 +45,9 @@ pub async fn run(context: &Context, client: &Client, args: Args) -> CommandResul
         return nothing(context, &task).map(|()| Exit::Done);
     }
     let checkout = target(&task, args.repo).await?;
+    if task.repo_path.is_none() {
+        bring(context, client, &task, &checkout).await?;
+    }
     let mode = if args.squash { ApplyMode::Squash } else { ApplyMode::Merge };
     let base = task.base_commit.as_deref();
     let applied = workspace::apply_since(&checkout, &task.branch, mode, base).await;
@@ -68,6 +72,59 @@ async fn target(task: &Task, named: Option<PathBuf>) -> Result<PathBuf, CommandE
         (Err(error), None) => Err(error),
         (Ok(Place::Url(_)), None) => Err(CommandError::usage("there is no checkout here")),
     }
+}
+
+/// Fetches the branch of a task that works on a URL into a checkout of that repository.
+async fn bring(context: &Context, client: &Client, task: &Task, checkout: &Path) -> Result<(), CommandError> {
+    let id = task.short_id();
+    let workspace = match client.endpoint().is_local() {
+        true => Workspaces::new(&context.settings.data_dir).open(task.id).map_err(checkout::workspace_error)?,
+        false => None,
+    };
+    let Some(workspace) = workspace else {
+        return Err(CommandError::failed("the task's branch is with the server, and cannot be reached from here")
+            .hint(format!("Take the change alone: cadence tasks diff {id} | git apply --3way")));
+    };
+    let known = git(checkout, &["merge-base", "HEAD", &workspace.base_commit]).await?;
+    if !known.status.success() {
+        return Err(CommandError::usage(format!(
+            "{} has no history in common with the commit that the task started from",
+            checkout.display()
+        ))
+        .hint("Run it in a clone of the task's repository, after `git fetch`; or name the clone with --repo."));
+    }
+    let from = workspace.directory.to_string_lossy().into_owned();
+    let branch = format!("refs/heads/{0}:refs/heads/{0}", task.branch);
+    // No program that an agent wrote into its repository runs, and nothing else changes here.
+    let fetched = git(
+        checkout,
+        &[
+            "-c",
+            "core.hooksPath=/dev/null",
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--no-auto-maintenance",
+            "--no-recurse-submodules",
+            "--upload-pack=git -c core.hooksPath=/dev/null -c core.fsmonitor=false upload-pack",
+            "--",
+            &from,
+            &branch,
+        ],
+    )
+    .await?;
+    if fetched.status.success() {
+        return Ok(());
+    }
+    Err(CommandError::failed(format!("the branch {} cannot be fetched into {}", task.branch, checkout.display()))
+        .caused_by(std::io::Error::other(text::clean(String::from_utf8_lossy(&fetched.stderr).trim()))))
+}
+
+async fn git(checkout: &Path, arguments: &[&str]) -> Result<std::process::Output, CommandError> {
+    let mut command = tokio::process::Command::new("git");
+    command.arg("-C").arg(checkout).args(arguments).stdin(std::process::Stdio::null()).env("GIT_TERMINAL_PROMPT", "0");
+    command.output().await.map_err(|error| CommandError::failed("git cannot be run").caused_by(error))
 }
 
 /// Whether two checkouts share one repository: the directories that git keeps for both are the same.
@@ -95,7 +152,7 @@ fn nothing(context: &Context, task: &Task) -> Result<(), CommandError> {
     context.terminal.print(&[Line::of(GREEN, "✓ ").add(PLAIN, "the task changed nothing, so there is nothing to take")])
 }
 
-fn report(context: &Context, task: &Task, checkout: &std::path::Path, applied: &Applied) -> Result<(), CommandError> {
+fn report(context: &Context, task: &Task, checkout: &Path, applied: &Applied) -> Result<(), CommandError> {
     let (result, files, commit) = match applied {
         Applied::UpToDate => ("up_to_date", 0, None),
         Applied::Merged { commit, files } => ("merged", *files, Some(commit)),
