@@ -5,9 +5,10 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use cadence_agent::workspace::{self, ApplyMode};
-use cadence_protocol::{CreateTask, PermissionMode, Task, TaskSourceKind};
+use cadence_protocol::{CreateTask, PermissionMode, Task, TaskSourceKind, TaskStatus};
 use serde_json::json;
 use tokio::process::Command;
+use tokio::signal::unix::{SignalKind, signal};
 use uuid::Uuid;
 
 use super::Context;
@@ -87,8 +88,23 @@ async fn show(context: &Context, client: &Client, repository: &Path) -> CommandR
         }
         Outcome::InputNeeded(_) => return Err(CommandError::failed("a scripted agent asked something")),
     };
+    if tasks.iter().any(|task| task.status == TaskStatus::Cancelled) {
+        return Ok(interrupted(context));
+    }
     let tasks: Vec<&Task> = order.iter().filter_map(|id| tasks.iter().find(|task| task.id == *id)).collect();
-    finish(context, repository, &tasks).await
+    let fail = |error: std::io::Error| CommandError::failed("signals cannot be listened to").caused_by(error);
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(fail)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(fail)?;
+    tokio::select! {
+        result = finish(context, repository, &tasks) => result,
+        _ = interrupt.recv() => Ok(interrupted(context)),
+        _ = terminate.recv() => Ok(interrupted(context)),
+    }
+}
+
+fn interrupted(context: &Context) -> Exit {
+    context.terminal.note(&[Line::of(YELLOW, "◦ interrupted; nothing of the demo remains")]);
+    Exit::Interrupted
 }
 
 /// Takes the three changes into the repository and runs its test once more.

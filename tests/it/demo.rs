@@ -1,5 +1,7 @@
 //! `cadence demo`: the main job with no account and no key.
 
+use nix::sys::signal::Signal;
+
 use crate::support::TestEnv;
 
 #[test]
@@ -19,4 +21,18 @@ fn the_demo_agent_really_edits() {
     env.cadence(["run", "Fix it", "--agent", "demo"]).cwd(repo.path()).run().code(0);
     let branch = &repo.task_branches()[0];
     assert_ne!(repo.git(["rev-parse", branch]), repo.git(["rev-parse", "main"]));
+}
+
+#[test]
+fn an_interrupted_demo_takes_nothing_over() {
+    let env = TestEnv::new();
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let mut run = env.cadence(["demo"]).env("CADENCE_DEMO_SECONDS", "60").start();
+        run.wait_for("Document the commands");
+        // The agents work: the command listens for signals.
+        run.wait_for("▸");
+        run.signal(signal);
+        let done = run.finish().code(130).complains("interrupted");
+        assert!(!done.stdout.contains("Taking the changes"), "{done:?}");
+    }
 }
