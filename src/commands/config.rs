@@ -56,21 +56,21 @@ pub fn run(args: &Args, flags: &Flags, json: bool) -> CommandResult {
             }
         }
         Action::Unset { name } => {
-            unset(&path, key(name)?)?;
+            unset(&path, name)?;
             if json {
                 terminal.json(&serde_json::json!({ "path": path }))?;
             }
         }
         Action::Get { name } => {
-            // Reads the file as every command does, so that it says what is wrong with it.
-            Settings::load(&Flags::default(), &process_environment)?;
             let text = match std::fs::read_to_string(&path) {
                 Ok(text) => text,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
                 Err(error) => return Err(CommandError::failed("the settings cannot be read").caused_by(error)),
             };
-            let values: toml::Table =
-                toml::from_str(&text).map_err(|error| CommandError::usage(error.message().to_owned()))?;
+            // Values that are wrong are shown too: whoever looks wants to mend them.
+            let values: toml::Table = toml::from_str(&text).map_err(|error| {
+                CommandError::usage(format!("{} is no TOML", path.display())).caused_by(error).hint("Correct the file.")
+            })?;
             return get(name.as_deref(), &values, terminal, json);
         }
     }

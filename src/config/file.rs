@@ -107,6 +107,9 @@ pub const KEYS: &[Key] = &[
     Key { name: "workers", kind: Kind::Number, about: "tasks that the server runs at once" },
 ];
 
+/// Agents that there are.
+const AGENTS: [&str; 2] = ["claude", "demo"];
+
 /// The setting of this name.
 pub fn key(name: &str) -> Result<Key, CommandError> {
     let wanted = name.replace('-', "_");
@@ -140,11 +143,12 @@ fn at(path: &Path, text: &str, span: Option<Range<usize>>, message: &str) -> Com
         .unwrap_or_default();
     let message: Vec<&str> = message.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     CommandError::usage(format!("{}{place}: {}", path.display(), message.join("; ")))
-        .hint("Correct the file, or use `cadence config set NAME VALUE`.")
+        .hint("Correct the file, or use `cadence config set NAME VALUE` or `cadence config unset NAME`.")
 }
 
 /// Writes one setting into the file, everything else in it left as it is.
 pub fn set(path: &Path, key: Key, value: &str) -> Result<(), CommandError> {
+    check(key, value)?;
     edit(path, |document| {
         let item = match key.kind {
             Kind::Text => toml_edit::value(value),
@@ -168,14 +172,37 @@ pub fn set(path: &Path, key: Key, value: &str) -> Result<(), CommandError> {
             }
             None => document[key.name] = item,
         }
-        Ok(())
+        // What would not be read again is not written. What else is wrong in the file does not keep from mending this.
+        let mut alone = DocumentMut::new();
+        alone[key.name] = document[key.name].clone();
+        toml::from_str::<File>(&alone.to_string()).map(drop).map_err(|error| {
+            CommandError::usage(error.message().lines().collect::<Vec<_>>().join("; "))
+                .hint(format!("{} was left as it is.", path.display()))
+        })
     })
 }
 
-/// Takes one setting out of the file.
-pub fn unset(path: &Path, key: Key) -> Result<(), CommandError> {
+/// Refuses a value that every later command would refuse.
+fn check(key: Key, value: &str) -> Result<(), CommandError> {
+    match key.name {
+        "server" => super::parse_server(value, &super::Origin::Value).map(drop),
+        "agent" if !AGENTS.contains(&value) => Err(wrong(key, value, &format!("it is one of {}", AGENTS.join(", ")))),
+        "token_file" | "data_dir" | "listen" | "model" if value.trim().is_empty() => {
+            Err(wrong(key, value, "it is empty").hint(format!("`cadence config unset {}` takes it out.", key.name)))
+        }
+        "workers" | "max_turns" if value.parse::<i64>().is_ok_and(|number| number < 1) => {
+            Err(wrong(key, value, "it is more than nothing"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Takes one setting out of the file; one that is there though there is no such setting, too.
+pub fn unset(path: &Path, name: &str) -> Result<(), CommandError> {
     edit(path, |document| {
-        document.remove(key.name);
+        if document.remove(name).is_none() {
+            document.remove(key(name)?.name);
+        }
         Ok(())
     })
 }
@@ -197,11 +224,6 @@ fn edit(path: &Path, change: impl FnOnce(&mut DocumentMut) -> Result<(), Command
         text.parse().map_err(|error: toml_edit::TomlError| at(path, &text, error.span(), error.message()))?;
     change(&mut document)?;
     let text = document.to_string();
-    // What would not be read again is not written.
-    toml::from_str::<File>(&text).map_err(|error| {
-        CommandError::usage(error.message().lines().collect::<Vec<_>>().join("; "))
-            .hint(format!("{} was left as it is.", path.display()))
-    })?;
     let directory = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(directory).map_err(unwritable)?;
     let mut file = tempfile::NamedTempFile::new_in(directory).map_err(unwritable)?;
@@ -239,16 +261,37 @@ mod tests {
         std::fs::write(&path, &text).unwrap();
         set(&path, key("max-turns").unwrap(), "9").unwrap();
         set(&path, key("environment").unwrap(), "FOO, BAR").unwrap();
-        unset(&path, key("model").unwrap()).unwrap();
+        unset(&path, "model").unwrap();
         let after = std::fs::read_to_string(&path).unwrap();
         insta::assert_snapshot!(after, @r#"
         max_turns = 9 # few
         environment = ["FOO", "BAR"]
         "#);
-        for (name, value) in [("budget", "-1"), ("max_turns", "x"), ("permission", "bypass"), ("timeout", "never")] {
+        for (name, value) in [
+            ("budget", "-1"),
+            ("max_turns", "x"),
+            ("permission", "bypass"),
+            ("timeout", "never"),
+            ("server", "foo"),
+            ("agent", "foo"),
+            ("workers", "0"),
+        ] {
             assert!(set(&path, key(name).unwrap(), value).is_err(), "{name}");
         }
         assert_eq!(std::fs::read_to_string(&path).unwrap(), after);
+    }
+
+    #[test]
+    fn a_broken_file_can_be_mended() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        std::fs::write(&path, "modle = \"x\"\npermission = \"bypass\"\nagent = \"claude\"\n").unwrap();
+        set(&path, key("agent").unwrap(), "demo").unwrap();
+        set(&path, key("permission").unwrap(), "ask").unwrap();
+        unset(&path, "modle").unwrap();
+        assert!(unset(&path, "modle").is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "permission = \"ask\"\nagent = \"demo\"\n");
+        read(&path, true).unwrap();
     }
 
     #[test]

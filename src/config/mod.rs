@@ -40,6 +40,8 @@ pub enum Origin {
     Flag(&'static str),
     Variable(&'static str),
     File(PathBuf),
+    /// A value that is about to be set.
+    Value,
     Default,
 }
 
@@ -49,6 +51,7 @@ impl std::fmt::Display for Origin {
             Self::Flag(name) => write!(f, "{name}"),
             Self::Variable(name) => write!(f, "the variable {name}"),
             Self::File(path) => write!(f, "{}", path.display()),
+            Self::Value => f.write_str("the new value"),
             Self::Default => f.write_str("the default"),
         }
     }
@@ -223,8 +226,14 @@ fn check_token(token: &str, origin: &Origin) -> Result<(), CommandError> {
 
 fn parse_server(text: &str, origin: &Origin) -> Result<Url, CommandError> {
     let wrong = |why: &str| {
-        CommandError::usage(format!("the server's address in {origin} is wrong: {why}"))
-            .hint("Write it like http://127.0.0.1:8383 or https://cadence.example.org.")
+        let error = CommandError::usage(format!("the server's address in {origin} is wrong: {why}"))
+            .hint("Write it like http://127.0.0.1:8383 or https://cadence.example.org.");
+        match origin {
+            Origin::File(_) => {
+                error.hint("`cadence config set server URL` corrects it, `cadence config unset server` takes it out.")
+            }
+            _ => error,
+        }
     };
     let url =
         Url::parse(text.trim()).map_err(|error| wrong(&format!("`{}`: {error}", crate::text::clean_line(text))))?;
