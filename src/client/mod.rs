@@ -61,6 +61,8 @@ impl Client {
         if settings.server.is_some() {
             return Self::named(settings);
         }
+        // It is of no use here, but whoever names a file shall hear that it is not there.
+        settings.read_token()?;
         let endpoint = embedded::ensure(settings).await?;
         Ok(Self::of(endpoint, Origin::Embedded(Box::new(settings.clone()))))
     }
@@ -70,6 +72,7 @@ impl Client {
         if settings.server.is_some() {
             return Self::named(settings).map(Some);
         }
+        settings.read_token()?;
         let found = embedded::find(settings).await?;
         Ok(found.map(|(_, endpoint)| Self::of(endpoint, Origin::Embedded(Box::new(settings.clone())))))
     }
