@@ -176,3 +176,34 @@ fn ctrl_c_in_a_terminal_offers_to_detach_and_the_work_goes_on() {
     let id = list["tasks"][0]["id"].as_str().unwrap();
     env.cadence(["tasks", "wait", id]).run().code(0);
 }
+
+#[test]
+fn a_cancelled_task_has_ended_and_can_be_removed() {
+    let env = TestEnv::new();
+    let repo = env.repo("demo");
+    let id = env.detach(&repo, "Fix it", ["--agent", "demo"]);
+    let cancelled = env.cadence(["tasks", "cancel", &id, "--json"]).env("CADENCE_DEMO_SECONDS", "60").run().code(0);
+    let status = cancelled.json()["status"].clone();
+    assert!(status == "cancelled" || status == "completed", "{status}");
+    env.cadence(["tasks", "rm", "--force", &id]).run().code(0);
+}
+
+#[test]
+fn a_token_file_that_is_not_there_is_told() {
+    let env = TestEnv::new();
+    env.cadence(["tasks", "ls", "--token-file", "/nowhere/token"]).run().code(2).complains("/nowhere/token");
+}
+
+#[test]
+fn wrong_settings_are_refused_and_can_be_mended() {
+    let env = TestEnv::new();
+    env.cadence(["config", "set", "server", "foo"]).run().code(2).complains("http://127.0.0.1:8383");
+    env.cadence(["config", "set", "agent", "foo"]).run().code(2).complains("claude, demo");
+    let file = env.path("config.toml");
+    std::fs::write(&file, "server = \"foo\"\n").unwrap();
+    let config = |arguments: [&str; 3]| env.cadence(arguments).env("CADENCE_CONFIG", &file).run();
+    config(["tasks", "ls", "--json"]).code(2).complains("config unset server");
+    config(["config", "get", "server"]).code(0).says("foo");
+    config(["config", "unset", "server"]).code(0);
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "");
+}

@@ -41,7 +41,7 @@ enum Action {
     /// End a task; what it did stays on its branch
     #[command(after_help = "Examples:\n  cadence tasks cancel last\n  cadence tasks cancel 1a2b 3c4d")]
     Cancel(act::Args),
-    /// Run a task that has ended once more, from its start
+    /// Begin the request of a task that has ended anew: a new session, on its branch as it is
     #[command(after_help = "Example:\n  cadence tasks restart last")]
     Restart(act::Args),
     /// Leave a task that has ended out of lists
@@ -78,6 +78,11 @@ pub async fn run(context: Context, args: Args) -> CommandResult {
 
 /// Says what became of tasks: as JSON one task, or a list of several; else `words` for each.
 fn report(context: &Context, tasks: &[Task], words: &str) -> Result<(), CommandError> {
+    report_each(context, tasks, |_| words.to_owned())
+}
+
+/// As [`report`], with words for each task.
+fn report_each(context: &Context, tasks: &[Task], words: impl Fn(&Task) -> String) -> Result<(), CommandError> {
     if context.json {
         return match tasks {
             [task] => context.terminal.json(task),
@@ -86,7 +91,7 @@ fn report(context: &Context, tasks: &[Task], words: &str) -> Result<(), CommandE
     }
     let lines: Vec<Line> = tasks
         .iter()
-        .map(|task| Line::of(PLAIN, format!("{} {words}", task.short_id())).add(DIM, format!("  {}", task.title(60))))
+        .map(|task| Line::of(PLAIN, format!("{} {}", task.short_id(), words(task))).add(DIM, format!("  {}", task.title(60))))
         .collect();
     context.terminal.print(&lines)
 }
