@@ -73,6 +73,13 @@ pub fn bytes(size: u64) -> String {
     if unit == 0 { format!("{size} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
+/// A point in time, to the second.
+pub fn moment(when: time::OffsetDateTime) -> String {
+    let when = when.to_offset(time::UtcOffset::UTC);
+    let (hour, minute, second) = when.to_hms();
+    format!("{} {hour:02}:{minute:02}:{second:02} UTC", when.date())
+}
+
 /// Columns that the text takes in a terminal.
 pub fn width(text: &str) -> usize {
     UnicodeWidthStr::width(text)

@@ -44,7 +44,9 @@ pub async fn run(context: &Context, client: &Client, args: Args) -> CommandResul
         return Ok(Exit::Done);
     }
     if list.tasks.is_empty() {
-        context.terminal.note(&[Line::of(DIM, "no tasks; start one with `cadence run \"TASK\"`")]);
+        let filtered = !args.status.is_empty() || args.repo.is_some() || args.query.is_some() || args.archived != "no";
+        let words = if filtered { "no task fits" } else { "no tasks; start one with `cadence run \"TASK\"`" };
+        context.terminal.note(&[Line::of(DIM, words)]);
         return Ok(Exit::Done);
     }
     context.terminal.print(&rows(&list.tasks, OffsetDateTime::now_utc(), context.terminal.columns()))?;

@@ -65,8 +65,8 @@ fn lines(task: &Task, width: Option<usize>) -> Vec<Line> {
     for (name, when) in
         [("created", Some(task.created_at)), ("started", task.started_at), ("ended at", task.completed_at)]
     {
-        if let Some(when) = when.and_then(|when| when.format(&time::format_description::well_known::Rfc3339).ok()) {
-            row(name, plain(when));
+        if let Some(when) = when {
+            row(name, plain(text::moment(when)));
         }
     }
     for text in [&task.error, &task.output].into_iter().flatten() {
