@@ -318,13 +318,13 @@ fn questions(input: &Value) -> Vec<Line> {
     let mut lines = Vec::new();
     for question in crate::follow::questions(input) {
         lines.push(Line::of(YELLOW, "? ").add(BOLD, text::clean_line(&question.text)));
-        for (index, option) in question.options.iter().enumerate() {
-            let mut line = Line::of(CYAN, format!("    {}. ", index + 1)).add(PLAIN, text::clean_line(&option.label));
-            if !option.description.is_empty() {
-                line.push(DIM, format!("  {}", text::clean_line(&option.description)));
-            }
-            lines.push(line);
-        }
+        let rows = question.options.iter().enumerate().map(|(index, option)| {
+            vec![
+                Line::of(CYAN, format!("{:>5}. ", index + 1)).add(PLAIN, text::clean_line(&option.label)),
+                Line::of(DIM, text::clean_line(&option.description)),
+            ]
+        });
+        lines.extend(super::table(rows.collect(), None));
     }
     if lines.is_empty() {
         lines.push(Line::of(YELLOW, "? ").add(BOLD, "the agent asks: ").add(PLAIN, input.to_string()));

@@ -157,7 +157,7 @@ fn requests_show_everything_that_is_wanted() {
         timeout: 5
     ✗ denied by dev
     ? Which one?
-        1. Red  like fire
+        1. Red   like fire
         2. Blue
     ◦ request withdrawn
     "#);
