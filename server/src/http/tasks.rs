@@ -194,7 +194,11 @@ pub async fn remove(
     }
     match removed {
         Ok(()) => {}
-        Err(error @ (WorkspaceError::Unmerged { .. } | WorkspaceError::Uncommitted { .. })) => {
+        Err(
+            error @ (WorkspaceError::Unmerged { .. }
+            | WorkspaceError::Uncommitted { .. }
+            | WorkspaceError::OtherHistory { .. }),
+        ) => {
             return Err(Failure::new(StatusCode::CONFLICT, "unmerged", error.to_string())
                 .hint("Take it with `cadence tasks apply`, or remove it with `--force`."));
         }
