@@ -52,7 +52,7 @@ pub struct Args {
     #[arg(long, value_name = "ask|edits|all", value_parser = permission)]
     permission: Option<PermissionMode>,
     /// US dollars that it may spend
-    #[arg(long, value_name = "USD", value_parser = budget)]
+    #[arg(long, value_name = "USD", value_parser = budget, allow_negative_numbers = true)]
     budget: Option<f64>,
     /// Turns that it may take
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
