@@ -1,6 +1,12 @@
 //! `cadence approvals`: what agents wait for, and the answers.
 
-use cadence_protocol::{Approval, ApprovalKind, ApprovalList, Decide, DecisionRequest};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use cadence_protocol::{
+    Approval, ApprovalKind, ApprovalList, Decide, Decision, DecisionRequest, EventData, Task, TaskQuery,
+};
+use uuid::Uuid;
 
 use super::Context;
 use crate::client::Rest;
@@ -8,7 +14,11 @@ use crate::complete;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::follow::{answers, questions};
 use crate::render::{DIM, GREEN, Line, PLAIN, RED, REQUEST_LINES, request};
-use crate::text::{clean_line, cut};
+use crate::text::{self, clean_line, cut};
+
+/// Newest tasks whose decided requests are looked through, and how far back in each.
+const RECENT: u32 = 20;
+const RECENT_EVENTS: u64 = 500;
 
 /// See what agents wait for, and answer
 #[derive(Debug, clap::Args)]
@@ -77,9 +87,9 @@ pub async fn run(context: Context, args: Args) -> CommandResult {
     let waiting = rest.approvals().await?;
     let decide = |decision| Decide { decision, updated_input: None, answers: None, message: None };
     match args.action {
-        Action::Ls => list(&context, waiting),
+        Action::Ls => list(&context, &rest, waiting).await,
         Action::Allow { id, always, edit } => {
-            let approval = pick(id.as_deref(), waiting)?;
+            let approval = find(&rest, id.as_deref(), waiting).await?;
             if approval.kind == ApprovalKind::Question && edit.is_none() && !questions(&approval.input).is_empty() {
                 return Err(CommandError::usage("it is a question: it needs an answer")
                     .hint(format!("cadence approvals answer {} ANSWER", approval.id)));
@@ -88,11 +98,11 @@ pub async fn run(context: Context, args: Args) -> CommandResult {
             send(&context, &rest, &approval, Decide { updated_input: edit, ..decide(decision) }).await
         }
         Action::Deny { id, message } => {
-            let approval = pick(id.as_deref(), waiting)?;
+            let approval = find(&rest, id.as_deref(), waiting).await?;
             send(&context, &rest, &approval, Decide { message, ..decide(DecisionRequest::Deny) }).await
         }
         Action::Answer { id, answers: given } => {
-            let approval = pick(Some(&id), waiting)?;
+            let approval = find(&rest, Some(&id), waiting).await?;
             let asked = questions(&approval.input);
             if asked.is_empty() {
                 return Err(CommandError::usage("it is no question: allow or deny it")
@@ -121,7 +131,7 @@ async fn send(context: &Context, rest: &Rest, approval: &Approval, decide: Decid
     Ok(Exit::Done)
 }
 
-fn list(context: &Context, waiting: Vec<Approval>) -> CommandResult {
+async fn list(context: &Context, rest: &Rest, waiting: Vec<Approval>) -> CommandResult {
     if context.json {
         context.terminal.json(&ApprovalList { approvals: waiting })?;
         return Ok(Exit::Done);
@@ -129,9 +139,24 @@ fn list(context: &Context, waiting: Vec<Approval>) -> CommandResult {
     if waiting.is_empty() {
         context.terminal.note(&[Line::of(DIM, "nothing waits for an answer")]);
     }
+    let mut tasks: BTreeMap<Uuid, Task> = BTreeMap::new();
     for approval in &waiting {
-        let task = cadence_protocol::short_id(approval.task_id);
-        let mut lines = vec![Line::of(PLAIN, &approval.id).add(DIM, format!("  task {task}"))];
+        if !tasks.contains_key(&approval.task_id)
+            && let Ok(task) = rest.task(approval.task_id).await
+        {
+            tasks.insert(task.id, task);
+        }
+    }
+    for approval in &waiting {
+        let mut heading = Line::of(PLAIN, short(&approval.id, &waiting));
+        let waits = Duration::try_from(time::OffsetDateTime::now_utc() - approval.created_at).unwrap_or_default();
+        let waits = text::duration(Duration::from_secs(waits.as_secs().max(1)));
+        heading.push(DIM, format!("  task {} waits for {waits}", cadence_protocol::short_id(approval.task_id)));
+        if let Some(task) = tasks.get(&approval.task_id) {
+            let what = format!("  {} · {}", clean_line(&task.repo_name), clean_line(&task.title(60)));
+            heading.push(DIM, what);
+        }
+        let mut lines = vec![heading];
         lines.extend(
             request(approval.kind, &approval.tool, &approval.input, REQUEST_LINES)
                 .into_iter()
@@ -147,7 +172,44 @@ fn title(approval: &Approval) -> String {
     cut(&clean_line(&what), 80)
 }
 
-/// The one request that is meant.
+/// The beginning of an id that means it alone among those that wait: 8 characters where that is enough.
+fn short<'a>(id: &'a str, waiting: &[Approval]) -> &'a str {
+    let alone = |end: &usize| {
+        id.get(..*end).is_some_and(|start| waiting.iter().filter(|other| other.id.starts_with(start)).count() == 1)
+    };
+    (8..id.len()).find(alone).and_then(|end| id.get(..end)).unwrap_or(id)
+}
+
+/// The one request that is meant. One that was decided before is told as such.
+async fn find(rest: &Rest, id: Option<&str>, waiting: Vec<Approval>) -> Result<Approval, CommandError> {
+    let error = match (pick(id, waiting), id) {
+        (Err(error), Some(_)) => error,
+        (picked, _) => return picked,
+    };
+    let wanted = id.unwrap_or_default();
+    if wanted.len() < 4 {
+        return Err(error);
+    }
+    let query = TaskQuery { limit: Some(RECENT), archived: Some("all".into()), ..TaskQuery::default() };
+    for task in rest.tasks(&query).await?.tasks {
+        for event in rest.events(task.id, task.last_seq.saturating_sub(RECENT_EVENTS)).await?.events {
+            if let EventData::ApprovalResolved { approval_id, decision, by, .. } = event.data
+                && approval_id.starts_with(wanted)
+            {
+                let word = match decision {
+                    Decision::Allow => "allowed",
+                    Decision::Deny => "denied",
+                    Decision::Withdrawn => "withdrawn",
+                };
+                let by = if by.is_empty() { by } else { format!(" by {}", clean_line(&by)) };
+                return Err(CommandError::failed(format!("it was already {word}{by}")));
+            }
+        }
+    }
+    Err(error)
+}
+
+/// The one request that is meant, of those that wait.
 fn pick(id: Option<&str>, waiting: Vec<Approval>) -> Result<Approval, CommandError> {
     let fits = |approval: &Approval| match id {
         None => true,
@@ -174,8 +236,6 @@ fn pick(id: Option<&str>, waiting: Vec<Approval>) -> Result<Approval, CommandErr
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
-
-    use uuid::Uuid;
 
     use super::*;
 

@@ -60,11 +60,25 @@ impl Question {
     }
 }
 
+/// A bare number that is none of the options is a slip of the hand, and not an answer.
+fn check_number(question: &Question, typed: &str) -> Result<(), String> {
+    let count = question.options.len();
+    match typed.trim().parse::<u64>() {
+        Ok(number) if count > 0 && question.option(typed).is_none() => {
+            let options: Vec<String> =
+                question.options.iter().enumerate().map(|(index, o)| format!("{} {}", index + 1, o.label)).collect();
+            Err(format!("{number} is none of the options; they are: {}", options.join(", ")))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Answers from the command line: one for the only question, or `question=answer` for each.
 pub fn answers(questions: &[Question], given: &[String]) -> Result<BTreeMap<String, String>, String> {
     if let ([question], [answer]) = (questions, given)
         && !answer.starts_with(&format!("{}=", question.text))
     {
+        check_number(question, answer)?;
         let answer = question.answer(answer).ok_or("the answer is empty")?;
         return Ok(BTreeMap::from([(question.text.clone(), answer)]));
     }
@@ -85,6 +99,7 @@ pub fn answers(questions: &[Question], given: &[String]) -> Result<BTreeMap<Stri
             Some(question) => &pair[question.text.len() + 1..],
             None => pair.split_once('=').map_or("", |(_, typed)| typed),
         };
+        check_number(question, typed)?;
         let answer = question.answer(typed).ok_or_else(|| format!("the answer to `{}` is empty", question.text))?;
         answers.insert(question.text.clone(), answer);
     }
@@ -131,6 +146,9 @@ mod tests {
         assert!(answers(&two(), &given(&["Size?=2"])).unwrap_err().contains("names no question"));
         let one = &two()[..1];
         assert_eq!(answers(one, &given(&["blue"])).unwrap()["Colour?"], "Blue");
+        let refused = answers(one, &given(&["9"])).unwrap_err();
+        assert_eq!(refused, "9 is none of the options; they are: 1 Red, 2 Blue");
+        assert_eq!(answers(one, &given(&["9 of them"])).unwrap()["Colour?"], "9 of them");
         assert_eq!(answers(one, &given(&["Colour?=blue"])).unwrap()["Colour?"], "Blue");
     }
 
