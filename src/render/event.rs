@@ -64,7 +64,12 @@ impl EventRenderer {
     pub fn lines(&mut self, event: &Event) -> Vec<Line> {
         let announced = self.announced.take();
         let lines = self.show(event, announced.as_deref());
-        if lines.is_empty() {
+        // A command that was asked about and allowed stands above already.
+        let asked = matches!(
+            event.data,
+            EventData::ApprovalRequested { .. } | EventData::ApprovalResolved { decision: Decision::Allow, .. }
+        );
+        if lines.is_empty() || asked {
             self.announced = announced;
         }
         lines
@@ -291,7 +296,18 @@ pub fn request(kind: ApprovalKind, tool: &str, input: &Value, max_lines: usize) 
     let mut lines = vec![Line::of(YELLOW, "? ").add(BOLD, text::clean_line(tool)).add(YELLOW, " wants permission")];
     match input.as_object() {
         Some(fields) => {
-            for (name, value) in fields {
+            let change = change(tool, fields);
+            let shown = if change.is_some() { CHANGE_FIELDS } else { &[] };
+            if let Some((path, rows)) = change {
+                lines.push(Line::of(DIM, "    ").add(BOLD, path));
+                let count = rows.len().min(max_lines);
+                let left = rows.len() - count;
+                lines.extend(rows.into_iter().take(count).map(|row| row.indent(4)));
+                if left > 0 {
+                    lines.push(Line::of(YELLOW, format!("      … {left} more lines are not shown")));
+                }
+            }
+            for (name, value) in fields.iter().filter(|(name, _)| !shown.contains(&name.as_str())) {
                 let value = match value {
                     Value::String(text) => text::reveal(text),
                     other => text::reveal(&other.to_string()),
@@ -312,6 +328,31 @@ pub fn request(kind: ApprovalKind, tool: &str, input: &Value, max_lines: usize) 
         None => lines.push(Line::of(PLAIN, text::reveal(&input.to_string())).indent(4)),
     }
     lines
+}
+
+/// Fields that [`change`] shows.
+const CHANGE_FIELDS: &[&str] = &["file_path", "old_string", "new_string", "content"];
+
+/// What an edit or a new file would change: its path, and the lines that go and come. None where the input is not of
+/// that kind.
+fn change(tool: &str, fields: &serde_json::Map<String, Value>) -> Option<(String, Vec<Line>)> {
+    let text = |name: &str| fields.get(name).and_then(Value::as_str);
+    let (old, new) = match tool {
+        "Edit" if !fields.contains_key("content") => (text("old_string")?, text("new_string")?),
+        "Write" if !fields.contains_key("old_string") && !fields.contains_key("new_string") => ("", text("content")?),
+        _ => return None,
+    };
+    let path = in_workspace(text("file_path")?);
+    let (old, new) = (text::reveal(old), text::reveal(new));
+    let (old, new): (Vec<&str>, Vec<&str>) = (old.lines().collect(), new.lines().collect());
+    let same = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
+    let after = old[same..].iter().rev().zip(new[same..].iter().rev()).take_while(|(a, b)| a == b).count();
+    let context = |row: &&str| Line::of(PLAIN, format!("  {row}"));
+    let mut rows: Vec<Line> = old[..same].iter().map(context).collect();
+    rows.extend(old[same..old.len() - after].iter().map(|row| Line::of(RED, format!("- {row}"))));
+    rows.extend(new[same..new.len() - after].iter().map(|row| Line::of(GREEN, format!("+ {row}"))));
+    rows.extend(old[old.len() - after..].iter().map(context));
+    Some((text::reveal(path), rows))
 }
 
 fn questions(input: &Value) -> Vec<Line> {

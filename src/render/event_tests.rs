@@ -235,3 +235,52 @@ fn hostile_text_is_harmless() {
         +x
     "#);
 }
+
+#[test]
+fn a_wanted_edit_is_shown_as_a_change() {
+    let path = "/data/workspaces/2b5d1935-40c9-4c4b-8839-c76da5d6f675/calc/src/a.rs";
+    let edit = json!({"file_path": path, "old_string": "a\nb\nc", "new_string": "a\nx\u{1b}\nc", "replace_all": true});
+    let mut lines = request(ApprovalKind::Permission, "Edit", &edit, 400);
+    lines.extend(request(ApprovalKind::Permission, "Write", &json!({"file_path": "/etc/x", "content": "1\n2\n3"}), 2));
+    insta::assert_snapshot!(plain(&lines), @r#"
+    ? Edit wants permission
+        src/a.rs
+          a
+        - b
+        + x\u{1b}
+          c
+        replace_all: true
+    ? Write wants permission
+        /etc/x
+        + 1
+        + 2
+          … 1 more lines are not shown
+    "#);
+}
+
+#[test]
+fn an_allowed_command_is_shown_once() {
+    let shown = show(vec![
+        tool("Bash", json!({"command": "make"})),
+        EventData::ApprovalRequested {
+            approval_id: "r1".into(),
+            kind: ApprovalKind::Permission,
+            tool: "Bash".into(),
+            input: json!({"command": "make"}),
+            suggestions: None,
+        },
+        serde_json::from_value(
+            json!({"type": "approval_resolved", "approvalId": "r1", "decision": "allow", "by": "dev"}),
+        )
+        .unwrap(),
+        run("make", Some(0), "made"),
+    ]);
+    insta::assert_snapshot!(shown, @r#"
+    $ make
+    ? Bash wants permission
+        command: make
+    ✓ allowed by dev
+      │ made
+      └ exit 0
+    "#);
+}
