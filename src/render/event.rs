@@ -32,6 +32,8 @@ pub struct EventRenderer {
     questions: HashSet<String>,
     /// Whether ends and starts are shown: a log shows them, a followed run has its own summary.
     frame: bool,
+    /// The attempt that is shown.
+    attempt: u32,
 }
 
 impl EventRenderer {
@@ -43,6 +45,7 @@ impl EventRenderer {
             announced: None,
             questions: HashSet::new(),
             frame: false,
+            attempt: 0,
         }
     }
 
@@ -63,7 +66,7 @@ impl EventRenderer {
     /// The lines of one event; none for what is of no use to a reader.
     pub fn lines(&mut self, event: &Event) -> Vec<Line> {
         let announced = self.announced.take();
-        let lines = self.show(event, announced.as_deref());
+        let mut lines = self.show(event, announced.as_deref());
         // A command that was asked about and allowed stands above already.
         let asked = matches!(
             event.data,
@@ -71,6 +74,12 @@ impl EventRenderer {
         );
         if lines.is_empty() || asked {
             self.announced = announced;
+        }
+        if self.frame && !lines.is_empty() {
+            if self.attempt > 0 && event.attempt > self.attempt {
+                lines.insert(0, Line::of(DIM, format!("── attempt {} ──", event.attempt)));
+            }
+            self.attempt = self.attempt.max(event.attempt);
         }
         lines
     }

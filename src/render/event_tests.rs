@@ -284,3 +284,13 @@ fn an_allowed_command_is_shown_once() {
       └ exit 0
     "#);
 }
+
+#[test]
+fn a_new_attempt_is_set_apart() {
+    let mut renderer = EventRenderer::new(None).framed();
+    let mut again = event(EventData::Output { text: "again".into() });
+    assert!(!plain(&renderer.lines(&again)).contains("attempt"));
+    again.attempt = 2;
+    assert!(plain(&renderer.lines(&again)).starts_with("── attempt 2 ──"));
+    assert!(!plain(&renderer.lines(&again)).contains("attempt"));
+}
