@@ -24,6 +24,38 @@ fn a_change_is_shown_and_merged() {
 }
 
 #[test]
+fn a_branch_that_was_deleted_is_brought_back() {
+    let env = TestEnv::new();
+    let repo = env.repo("demo");
+    let id = written(&env, &repo);
+    repo.git(["branch", "-q", "-D", &repo.task_branches()[0]]);
+    env.cadence(["tasks", "apply", &id]).cwd(repo.path()).run().code(0);
+    assert_eq!(repo.read("hello.txt"), "hello world\n");
+}
+
+#[test]
+fn where_nothing_was_changed_there_is_nothing_to_take() {
+    let env = TestEnv::new();
+    let repo = env.repo("demo");
+    let id = env.detach(&repo, "Say [[scenario:text]]", []);
+    env.cadence(["tasks", "wait", &id]).run().code(0);
+    env.cadence(["tasks", "apply", &id]).cwd(repo.path()).run().code(0).shows("nothing to take");
+}
+
+#[test]
+fn work_on_uncommitted_changes_comes_back_onto_them() {
+    let env = TestEnv::new();
+    let repo = env.repo("demo");
+    repo.write("README.md", "# A project\nuncommitted\n");
+    let head = repo.git(["rev-parse", "HEAD"]);
+    env.cadence(["run", "Write [[scenario:write-only]]", "--with-changes"]).cwd(repo.path()).run().code(0);
+    env.cadence(["tasks", "apply", "last"]).cwd(repo.path()).run().code(0).shows("1 file changed");
+    assert_eq!(repo.read("hello.txt"), "hello world\n");
+    assert!(repo.read("README.md").ends_with("uncommitted\n"));
+    assert_eq!(repo.git(["rev-parse", "HEAD"]), head);
+}
+
+#[test]
 fn squashed_it_is_staged_to_be_committed_by_the_user() {
     let env = TestEnv::new();
     let repo = env.repo("demo");

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use cadence_agent::workspace::{self, Applied, ApplyMode, Workspaces};
+use cadence_agent::workspace::{self, Applied, ApplyMode, WorkspaceError, Workspaces};
 use cadence_protocol::Task;
 use serde_json::json;
 
@@ -50,7 +50,12 @@ pub async fn run(context: &Context, client: &Client, args: Args) -> CommandResul
     }
     let mode = if args.squash { ApplyMode::Squash } else { ApplyMode::Merge };
     let base = task.base_commit.as_deref();
-    let applied = workspace::apply_since(&checkout, &task.branch, mode, base).await;
+    let mut applied = workspace::apply_since(&checkout, &task.branch, mode, base).await;
+    if matches!(applied, Err(WorkspaceError::NoSuchBranch { .. })) {
+        // Deleted here, or the checkout was moved; the workspace still has it.
+        bring(context, client, &task, &checkout).await?;
+        applied = workspace::apply_since(&checkout, &task.branch, mode, base).await;
+    }
     let applied = applied.map_err(checkout::workspace_error)?;
     report(context, &task, &checkout, &applied)?;
     Ok(Exit::Done)
@@ -74,7 +79,7 @@ async fn target(task: &Task, named: Option<PathBuf>) -> Result<PathBuf, CommandE
     }
 }
 
-/// Fetches the branch of a task that works on a URL into a checkout of that repository.
+/// Fetches the task's branch out of its workspace into a checkout of its repository.
 async fn bring(context: &Context, client: &Client, task: &Task, checkout: &Path) -> Result<(), CommandError> {
     let id = task.short_id();
     let workspace = match client.endpoint().is_local() {
