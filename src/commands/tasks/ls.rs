@@ -111,6 +111,12 @@ fn rows(tasks: &[Task], now: OffsetDateTime, width: Option<usize>) -> Vec<Line> 
             Line::of(BOLD, text::clean_line(&task.title(if width.is_some() { 200 } else { 80 }))),
         ]);
     }
+    // What a narrow terminal has no room for goes first: cost, change, repository, age.
+    for (least, column) in [(76, 5), (66, 4), (56, 3), (46, 2)] {
+        if width.is_some_and(|width| width < least) {
+            rows.iter_mut().for_each(|row| drop(row.remove(column)));
+        }
+    }
     table(rows, width)
 }
 
@@ -156,6 +162,10 @@ mod tests {
             ),
         ];
         let now = tasks[0].created_at + time::Duration::minutes(90);
+        insta::assert_snapshot!(plain(&rows(&tasks[..1], now, Some(40))), @r#"
+        ID        STATUS       TASK
+        1a2b3c4d  running 40%  fix the parser
+        "#);
         insta::assert_snapshot!(plain(&rows(&tasks, now, Some(90))), @r#"
         ID        STATUS              AGE  REPOSITORY  CHANGE  COST   TASK
         1a2b3c4d  running 40%         1h   app         -       -      fix the parser
