@@ -278,6 +278,10 @@ pub fn needed(approvals: &[Approval], ephemeral: bool, json: bool) -> Vec<Line> 
             }
         }
     }
+    if let Some(first) = approvals.first().filter(|_| !ephemeral) {
+        let id = cadence_protocol::short_id(first.task_id);
+        lines.push(Line::of(DIM, "  follow  ").add(PLAIN, format!("cadence tasks logs -f {id}")));
+    }
     let what = if ephemeral {
         "input is needed and nobody is there to ask; the task is cancelled, since its server ends with the command"
     } else {
@@ -407,6 +411,7 @@ mod tests {
           allow   cadence approvals allow r1
           deny    cadence approvals deny r1
           answer  cadence approvals answer r1 1=ANSWER 2=ANSWER
+          follow  cadence tasks logs -f 00000000
         "#);
         insta::assert_snapshot!(plain(&needed(&approvals[..1], true, true)), @r#"
         ! input is needed and nobody is there to ask; the task is cancelled, since its server ends with the command
