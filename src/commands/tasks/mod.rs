@@ -91,7 +91,9 @@ fn report_each(context: &Context, tasks: &[Task], words: impl Fn(&Task) -> Strin
     }
     let lines: Vec<Line> = tasks
         .iter()
-        .map(|task| Line::of(PLAIN, format!("{} {}", task.short_id(), words(task))).add(DIM, format!("  {}", task.title(60))))
+        .map(|task| {
+            Line::of(PLAIN, format!("{} {}", task.short_id(), words(task))).add(DIM, format!("  {}", task.title(60)))
+        })
         .collect();
     context.terminal.print(&lines)
 }
