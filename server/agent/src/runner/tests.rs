@@ -105,6 +105,8 @@ impl World {
         world.says(Output::Started { session_id: "s".into(), model: None }).await;
         world.says(Output::Taken(world.prompt)).await;
         world.says(words("hello")).await;
+        // Heard before anything else is done: outputs and commands come by different ways.
+        world.reported(|body| matches!(body, FrameBody::Event { event: EventData::Output { .. } })).await;
         world
     }
 
