@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use cadence_protocol::{
     ApprovalKind, AttemptEnd, Claim, Command, CommandBody, Decide, Decision, DecisionRequest, EndReason, Event,
@@ -151,7 +152,7 @@ async fn a_repeated_report_is_stored_once_and_a_lost_lease_is_refused() {
     assert!(second.lease.epoch > claim.lease.epoch);
     let late = world.store.report(claim.lease, vec![said(3, "too late")]).await;
     assert!(matches!(late, Err(StoreError::Fenced)), "{late:?}");
-    assert!(matches!(world.store.heartbeat(claim.lease).await, Err(StoreError::Fenced)));
+    assert!(matches!(world.store.heartbeat(claim.lease, Duration::ZERO).await, Err(StoreError::Fenced)));
     let end = AttemptEnd::new(EndReason::Done, "");
     assert!(matches!(world.store.finish(claim.lease, end.clone()).await, Err(StoreError::Fenced)));
     world.store.finish(second.lease, end.clone()).await.unwrap();
@@ -344,10 +345,11 @@ async fn nobody_takes_over_from_himself_and_a_new_server_from_all() {
     let me = Uuid::new_v4();
     let claim = world.store.claim(me, 0).await.unwrap().unwrap();
     assert!(world.store.claim(me, 0).await.unwrap().is_none(), "late with the heartbeat, as after a suspension");
-    world.store.heartbeat(claim.lease).await.unwrap();
+    world.store.heartbeat(claim.lease, Duration::from_secs(7)).await.unwrap();
     world.store.end_leases().await.unwrap();
     let again = world.store.claim(Uuid::new_v4(), 60).await.unwrap().unwrap();
     assert!(again.recovered && again.lease.epoch > claim.lease.epoch);
+    assert_eq!(again.worked_ms, 7000, "its timeout does not begin again");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Where a runner gets its work and reports it: the queue of the server in the same process, or the bridge to a remote one.
 
 use std::future::Future;
+use std::time::Duration;
 
 use cadence_protocol::{AttemptEnd, Claim, Command, Frame, Lease};
 use uuid::Uuid;
@@ -16,8 +17,8 @@ pub trait TaskSource: Send + Sync + 'static {
     /// Passes on transient text of an `output` event to come. May be lost.
     fn delta(&self, lease: &Lease, text: String);
 
-    /// Extends the lease.
-    fn heartbeat(&self, lease: &Lease) -> impl Future<Output = Result<(), SourceError>> + Send;
+    /// Extends the lease, and keeps how long the attempt has worked, pauses left out.
+    fn heartbeat(&self, lease: &Lease, worked: Duration) -> impl Future<Output = Result<(), SourceError>> + Send;
 
     /// Waits until there are commands for the attempt that are not acknowledged and not in `seen`, and gives them in order.
     fn commands(&self, lease: &Lease, seen: &[Uuid]) -> impl Future<Output = Result<Vec<Command>, SourceError>> + Send;

@@ -80,6 +80,7 @@ CREATE TABLE attempts (
     lease_epoch     INTEGER NOT NULL DEFAULT 0,    -- fencing number
     lease_until     INTEGER NOT NULL DEFAULT 0,
     last_source_seq INTEGER NOT NULL DEFAULT 0,
+    worked_ms       INTEGER NOT NULL DEFAULT 0,    -- time used of the task's timeout, pauses left out
     cost_usd        REAL NOT NULL DEFAULT 0,
     input_tokens    INTEGER NOT NULL DEFAULT 0,
     output_tokens   INTEGER NOT NULL DEFAULT 0,

@@ -86,6 +86,8 @@ pub struct Claim {
     pub last_source_seq: u64,
     /// Money and tokens that this attempt had used before.
     pub usage: Usage,
+    /// Milliseconds that it had worked before, pauses left out: they count towards its timeout.
+    pub worked_ms: u64,
 }
 
 /// The right to report for an attempt, until it expires.

@@ -68,8 +68,8 @@ impl TaskSource for Queue {
         self.store.hub().delta(lease.task_id, text);
     }
 
-    async fn heartbeat(&self, lease: &Lease) -> Result<(), SourceError> {
-        Ok(self.store.heartbeat(*lease).await?)
+    async fn heartbeat(&self, lease: &Lease, worked: Duration) -> Result<(), SourceError> {
+        Ok(self.store.heartbeat(*lease, worked).await?)
     }
 
     async fn commands(&self, lease: &Lease, seen: &[Uuid]) -> Result<Vec<Command>, SourceError> {

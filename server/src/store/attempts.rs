@@ -1,8 +1,7 @@
-//! Attempts: claim under a lease, report, end.
+//! Attempts: their states, and their one end.
 
 use cadence_protocol::{
-    AttemptEnd, AttemptSpec, Claim, CommandBody, Decide, Decision, EndReason, EventData, Frame, FrameBody, Lease,
-    LiveState, Task, TaskStatus, Timestamp, Usage, WaitingFor,
+    AttemptEnd, CommandBody, Decide, Decision, EndReason, EventData, Frame, Lease, Task, TaskStatus, Usage,
 };
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
@@ -151,7 +150,7 @@ impl Tx<'_> {
     }
 
     /// Resolves what waits for a person and cannot be answered any more.
-    async fn withdraw_approvals(&mut self, task: &Task, by: &str) -> Result<(), StoreError> {
+    pub(super) async fn withdraw_approvals(&mut self, task: &Task, by: &str) -> Result<(), StoreError> {
         let open: Vec<String> =
             sqlx::query_scalar("SELECT id FROM approvals WHERE task_id = ? AND decision IS NULL ORDER BY created_at")
                 .bind(task.id)
@@ -193,7 +192,7 @@ impl Tx<'_> {
     }
 
     /// The task of a lease that still holds.
-    async fn leased(&mut self, lease: &Lease) -> Result<(Task, AttemptRow), StoreError> {
+    pub(super) async fn leased(&mut self, lease: &Lease) -> Result<(Task, AttemptRow), StoreError> {
         let task = rows::task(self.conn, lease.task_id).await?.ok_or(StoreError::Fenced)?;
         let row = attempt(self.conn, lease.task_id, lease.attempt).await?.ok_or(StoreError::Fenced)?;
         if task.attempt != lease.attempt || row.lease_epoch != lease.epoch || !row.state.is_live() {
@@ -201,178 +200,9 @@ impl Tx<'_> {
         }
         Ok((task, row))
     }
-
-    /// Stores frames that were not stored yet. Everything that is in one transaction is seen at once or not at all.
-    async fn take_frames(&mut self, task: &Task, row: &AttemptRow, frames: Vec<Frame>) -> Result<(), StoreError> {
-        let mut last = row.last_source_seq;
-        let mut events = Vec::new();
-        for frame in frames {
-            if frame.source_seq <= last {
-                continue;
-            }
-            last = frame.source_seq;
-            let at = super::from_micros(micros(frame.timestamp));
-            match frame.body {
-                FrameBody::Event { event } if !matches!(event, EventData::ApprovalResolved { .. }) => {
-                    self.note_event(task, &event, at).await?;
-                    events.push((at, event));
-                }
-                body => {
-                    // Events before a change of state keep their place before it.
-                    self.append(task, task.attempt, std::mem::take(&mut events)).await?;
-                    self.take_frame(task, body, at).await?;
-                }
-            }
-        }
-        self.append(task, task.attempt, events).await?;
-        sqlx::query("UPDATE attempts SET last_source_seq = ? WHERE task_id = ? AND number = ?")
-            .bind(last as i64)
-            .bind(task.id)
-            .bind(task.attempt)
-            .execute(&mut *self.conn)
-            .await?;
-        Ok(())
-    }
-
-    /// What an event changes beside the log.
-    async fn note_event(&mut self, task: &Task, event: &EventData, at: Timestamp) -> Result<(), StoreError> {
-        match event {
-            EventData::ApprovalRequested { approval_id, kind, tool, input, suggestions } => {
-                sqlx::query(
-                    "INSERT INTO approvals (task_id, id, user_id, attempt, kind, tool, input, suggestions, created_at) \
-                     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (task_id, id) DO UPDATE SET \
-                     attempt = excluded.attempt, kind = excluded.kind, tool = excluded.tool, input = excluded.input, \
-                     suggestions = excluded.suggestions, created_at = excluded.created_at, decision = NULL, \
-                     decided_by = NULL, decided_at = NULL",
-                )
-                .bind(task.id)
-                .bind(approval_id)
-                .bind(task.user_id)
-                .bind(task.attempt)
-                .bind(kind.as_str())
-                .bind(tool)
-                .bind(input.to_string())
-                .bind(suggestions.as_ref().map(ToString::to_string))
-                .bind(micros(at))
-                .execute(&mut *self.conn)
-                .await?;
-            }
-            EventData::Progress { percent, .. } => {
-                // 100 is for success alone.
-                sqlx::query("UPDATE tasks SET progress = ? WHERE id = ?")
-                    .bind((*percent).min(99))
-                    .bind(task.id)
-                    .execute(&mut *self.conn)
-                    .await?;
-            }
-            EventData::TaskStarted { .. } => {
-                sqlx::query("UPDATE tasks SET started_at = coalesce(started_at, ?) WHERE id = ?")
-                    .bind(micros(at))
-                    .bind(task.id)
-                    .execute(&mut *self.conn)
-                    .await?;
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    async fn take_frame(&mut self, task: &Task, body: FrameBody, at: Timestamp) -> Result<(), StoreError> {
-        self.changes.tasks.insert(task.id);
-        match body {
-            FrameBody::Event { event: EventData::ApprovalResolved { approval_id, decision, by, .. } } => {
-                self.resolve_approval(task, approval_id, decision, &by, None).await?;
-            }
-            FrameBody::Event { event } => self.append(task, task.attempt, [(at, event)]).await?,
-            FrameBody::State { state, waiting_for, resume_at, reason } => {
-                sqlx::query("UPDATE tasks SET waiting_for = ?, resume_at = ? WHERE id = ?")
-                    .bind(waiting_for.filter(|_| state == LiveState::Waiting).map(WaitingFor::as_str))
-                    .bind(resume_at)
-                    .bind(task.id)
-                    .execute(&mut *self.conn)
-                    .await?;
-                self.transition(task, state.into(), reason).await?;
-            }
-            FrameBody::Session { session_id, model } => {
-                sqlx::query("UPDATE attempts SET session_id = ? WHERE task_id = ? AND number = ?")
-                    .bind(session_id)
-                    .bind(task.id)
-                    .bind(task.attempt)
-                    .execute(&mut *self.conn)
-                    .await?;
-                sqlx::query("UPDATE tasks SET model = ? WHERE id = ? AND model = ''")
-                    .bind(model.unwrap_or_default())
-                    .bind(task.id)
-                    .execute(&mut *self.conn)
-                    .await?;
-            }
-            FrameBody::Ack { command } => {
-                sqlx::query(
-                    "UPDATE commands SET acked_at = ? WHERE id = ? AND task_id = ? AND attempt = ? AND acked_at IS NULL",
-                )
-                .bind(micros(at))
-                .bind(command)
-                .bind(task.id)
-                .bind(task.attempt)
-                .execute(&mut *self.conn)
-                .await?;
-            }
-            FrameBody::Usage { usage } => {
-                sqlx::query(
-                    "UPDATE attempts SET cost_usd = ?, input_tokens = ?, output_tokens = ? WHERE task_id = ? AND number = ?",
-                )
-                .bind(usage.cost_usd)
-                .bind(usage.input_tokens as i64)
-                .bind(usage.output_tokens as i64)
-                .bind(task.id)
-                .bind(task.attempt)
-                .execute(&mut *self.conn)
-                .await?;
-                sqlx::query(
-                    "UPDATE tasks SET (cost_usd, input_tokens, output_tokens) = (SELECT sum(cost_usd), \
-                     sum(input_tokens), sum(output_tokens) FROM attempts WHERE task_id = tasks.id) WHERE id = ?",
-                )
-                .bind(task.id)
-                .execute(&mut *self.conn)
-                .await?;
-            }
-            FrameBody::Workspace { base_commit, base_branch, branch } => {
-                sqlx::query("UPDATE tasks SET base_commit = ?, base_branch = ?, branch = ? WHERE id = ?")
-                    .bind(base_commit)
-                    .bind(base_branch)
-                    .bind(branch)
-                    .bind(task.id)
-                    .execute(&mut *self.conn)
-                    .await?;
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Store {
-    /// Takes the oldest attempt that can be run: one that waits, or one whose runner let its lease expire. What the holder
-    /// itself holds it does not take again, however late it is with its heartbeat (a machine that was suspended).
-    pub async fn claim(&self, holder: Uuid, lease_secs: u32) -> Result<Option<Claim>, StoreError> {
-        self.write(move |tx| Box::pin(async move { claim(tx, holder, lease_secs).await })).await
-    }
-
-    /// Ends all leases: for a server that starts, and has the data for itself, so that nobody else runs anything of it.
-    pub async fn end_leases(&self) -> Result<(), StoreError> {
-        self.write(move |tx| {
-            Box::pin(async move {
-                sqlx::query(
-                    "UPDATE attempts SET lease_until = 0, holder = NULL \
-                     WHERE state IN ('pending', 'running', 'waiting', 'paused') AND holder IS NOT NULL",
-                )
-                .execute(&mut *tx.conn)
-                .await?;
-                Ok(())
-            })
-        })
-        .await
-    }
-
     /// How many attempts wait for a runner or are run; paused ones need nothing.
     pub async fn busy_attempts(&self) -> Result<u64, StoreError> {
         let n: i64 = sqlx::query_scalar(
@@ -389,16 +219,6 @@ impl Store {
             Box::pin(async move {
                 let (task, row) = tx.leased(&lease).await?;
                 tx.take_frames(&task, &row, frames).await
-            })
-        })
-        .await
-    }
-
-    pub async fn heartbeat(&self, lease: Lease) -> Result<(), StoreError> {
-        self.write(move |tx| {
-            Box::pin(async move {
-                tx.leased(&lease).await?;
-                set_lease(tx.conn, &lease, expiry(lease.ttl_secs)).await
             })
         })
         .await
@@ -437,95 +257,6 @@ impl Store {
         })
         .await
     }
-
-    /// Lets an attempt go on where it was: the next who claims it continues it.
-    pub async fn release(&self, lease: Lease) -> Result<(), StoreError> {
-        self.write(move |tx| {
-            Box::pin(async move {
-                let (task, _) = tx.leased(&lease).await?;
-                sqlx::query("UPDATE attempts SET lease_until = 0, holder = NULL WHERE task_id = ? AND number = ?")
-                    .bind(lease.task_id)
-                    .bind(lease.attempt)
-                    .execute(&mut *tx.conn)
-                    .await?;
-                tx.changes.work = true;
-                tx.changes.tasks.insert(task.id);
-                Ok(())
-            })
-        })
-        .await
-    }
-}
-
-async fn claim(tx: &mut Tx<'_>, holder: Uuid, lease_secs: u32) -> Result<Option<Claim>, StoreError> {
-    // A paused attempt whose runner died stays paused until somebody wants it to go on. The states are named as the index
-    // has them, without which every attempt there ever was would be looked at.
-    let found = sqlx::query(
-        "UPDATE attempts SET lease_epoch = lease_epoch + 1, lease_until = ?1, started_at = coalesce(started_at, ?2), \
-         holder = ?3, wanted = 0 \
-         WHERE rowid = (SELECT rowid FROM attempts AS a \
-             WHERE a.state IN ('pending', 'running', 'waiting', 'paused') AND a.lease_until < ?2 \
-                AND a.holder IS NOT ?3 AND (a.state <> 'paused' OR a.wanted) \
-             ORDER BY a.created_at LIMIT 1) \
-         RETURNING task_id, number, state, prompt, from_session, session_id, lease_epoch, last_source_seq",
-    )
-    .bind(expiry(lease_secs))
-    .bind(micros(now()))
-    .bind(holder)
-    .fetch_optional(&mut *tx.conn)
-    .await?;
-    let Some(row) = found else { return Ok(None) };
-    let task_id: Uuid = row.try_get("task_id")?;
-    let task = rows::task(tx.conn, task_id).await?.ok_or(StoreError::NotFound("such task"))?;
-    let was: AttemptState = word(&row, "state")?;
-    let recovered = was != AttemptState::Pending;
-    if recovered {
-        tx.withdraw_approvals(&task, "server").await?;
-    }
-    if was != AttemptState::Paused {
-        sqlx::query("UPDATE tasks SET waiting_for = NULL, resume_at = NULL WHERE id = ?")
-            .bind(task_id)
-            .execute(&mut *tx.conn)
-            .await?;
-        let reason = recovered.then(|| "continued after what ran it was gone".to_owned());
-        tx.transition(&task, AttemptState::Running, reason).await?;
-    }
-    let usage = attempt_usage(tx.conn, task_id, task.attempt).await?;
-    let spec = spec(tx.conn, &task, row.try_get("prompt")?).await?;
-    let own: Option<String> = row.try_get("session_id")?;
-    Ok(Some(Claim {
-        lease: Lease {
-            task_id,
-            attempt: row.try_get("number")?,
-            epoch: number(&row, "lease_epoch")?.unwrap_or_default(),
-            ttl_secs: lease_secs,
-        },
-        spec,
-        begun: own.is_some(),
-        session_id: own.or(row.try_get("from_session")?),
-        recovered,
-        last_source_seq: number(&row, "last_source_seq")?.unwrap_or_default(),
-        usage,
-        task: rows::task(tx.conn, task_id).await?.ok_or(StoreError::NotFound("such task"))?,
-    }))
-}
-
-/// What is left of the task's bounds for this attempt.
-async fn spec(conn: &mut SqliteConnection, task: &Task, prompt: String) -> Result<AttemptSpec, StoreError> {
-    let row = sqlx::query("SELECT budget_usd, max_turns, timeout_secs, environment FROM tasks WHERE id = ?")
-        .bind(task.id)
-        .fetch_one(conn)
-        .await?;
-    let budget: Option<f64> = row.try_get("budget_usd")?;
-    let environment: String = row.try_get("environment")?;
-    Ok(AttemptSpec {
-        prompt,
-        permission_mode: task.permission_mode,
-        budget_usd: budget.map(|usd| (usd - task.metadata.estimated_cost.unwrap_or_default()).max(0.0)),
-        max_turns: row.try_get("max_turns")?,
-        timeout_secs: number(&row, "timeout_secs")?,
-        environment: serde_json::from_str(&environment).map_err(|e| StoreError::Corrupt(e.to_string()))?,
-    })
 }
 
 pub(super) async fn attempt(
@@ -552,7 +283,7 @@ pub(super) async fn attempt(
     .transpose()
 }
 
-async fn attempt_usage(conn: &mut SqliteConnection, task: Uuid, attempt: u32) -> Result<Usage, StoreError> {
+pub(super) async fn attempt_usage(conn: &mut SqliteConnection, task: Uuid, attempt: u32) -> Result<Usage, StoreError> {
     let row =
         sqlx::query("SELECT cost_usd, input_tokens, output_tokens FROM attempts WHERE task_id = ? AND number = ?")
             .bind(task)
@@ -564,18 +295,4 @@ async fn attempt_usage(conn: &mut SqliteConnection, task: Uuid, attempt: u32) ->
         input_tokens: number(&row, "input_tokens")?.unwrap_or_default(),
         output_tokens: number(&row, "output_tokens")?.unwrap_or_default(),
     })
-}
-
-async fn set_lease(conn: &mut SqliteConnection, lease: &Lease, until: i64) -> Result<(), StoreError> {
-    sqlx::query("UPDATE attempts SET lease_until = ? WHERE task_id = ? AND number = ?")
-        .bind(until)
-        .bind(lease.task_id)
-        .bind(lease.attempt)
-        .execute(conn)
-        .await?;
-    Ok(())
-}
-
-fn expiry(ttl_secs: u32) -> i64 {
-    micros(now()) + i64::from(ttl_secs) * 1_000_000
 }

@@ -5,6 +5,8 @@ mod attempts;
 mod changes;
 mod commands;
 mod events;
+mod frames;
+mod leases;
 mod rows;
 mod tasks;
 mod tokens;

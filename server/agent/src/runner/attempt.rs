@@ -8,6 +8,7 @@ use std::time::Duration;
 use cadence_protocol::{AttemptEnd, Claim, Command, EndReason, EventData, FrameBody, Lease, LiveState, TaskStatus};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -51,15 +52,17 @@ pub async fn run<S: TaskSource>(runner: Arc<Runner<S>>, claim: Claim, slot: Slot
     let state = if claim.task.status == TaskStatus::Paused { LiveState::Paused } else { LiveState::Running };
     let last = claim.last_source_seq;
     let reporter = Reporter::start(runner.source.clone(), lease, last, state, slot, lost.clone());
+    let limit = claim.spec.timeout_secs.map(Duration::from_secs);
+    let clock = Clock::new(limit, Duration::from_millis(claim.worked_ms));
     let (commands, inbox) = mpsc::channel(64);
     let _helpers = Helpers(vec![
-        tokio::spawn(beat(runner.source.clone(), lease, lost.clone())),
+        tokio::spawn(beat(runner.source.clone(), lease, clock.clone(), lost.clone())),
         tokio::spawn(listen(runner.source.clone(), lease, lost.clone(), commands)),
     ]);
     tracing::info!(task = %lease.task_id, attempt = lease.attempt, recovered = claim.recovered, "attempt begins");
     let steering = Steering::new(inbox, state == LiveState::Paused);
     let leave = tokio::select! {
-        leave = whole(&runner, claim, &reporter, steering) => leave,
+        leave = whole(&runner, claim, &reporter, steering, &clock) => leave,
         () = lost.cancelled() => {
             // Whoever holds it now deals with what is left; the agent went with its session. Where nobody does, because the
             // queue refused a report, it ends here.
@@ -76,6 +79,8 @@ pub async fn run<S: TaskSource>(runner: Arc<Runner<S>>, claim: Claim, slot: Slot
             // Its agent is gone before somebody else starts another.
             sweep(lease).await;
             reporter.flush().await;
+            // The next runner counts on from here.
+            let _ = runner.source.heartbeat(&lease, clock.worked(Instant::now())).await;
             if let Err(error) = runner.source.release(&lease).await {
                 tracing::warn!(%error, task = %lease.task_id, "the attempt could not be given back; its lease will expire");
             }
@@ -96,12 +101,12 @@ async fn sweep(lease: Lease) {
     }
 }
 
-/// Extends the lease.
-async fn beat<S: TaskSource>(source: Arc<S>, lease: Lease, lost: CancellationToken) {
+/// Extends the lease, and tells how long the attempt has worked.
+async fn beat<S: TaskSource>(source: Arc<S>, lease: Lease, clock: Clock, lost: CancellationToken) {
     let mut ticks = tokio::time::interval(Duration::from_secs(u64::from(lease.ttl_secs.max(3)) / 3));
     loop {
         ticks.tick().await;
-        if insist(&lost, "heartbeat", || source.heartbeat(&lease)).await.is_none() {
+        if insist(&lost, "heartbeat", || source.heartbeat(&lease, clock.worked(Instant::now()))).await.is_none() {
             return;
         }
     }
@@ -125,6 +130,7 @@ async fn whole<S: TaskSource>(
     claim: Claim,
     reporter: &Reporter,
     mut steering: Steering,
+    clock: &Clock,
 ) -> Leave {
     // A host that was killed could not take its agent along.
     sweep(claim.lease).await;
@@ -147,7 +153,6 @@ async fn whole<S: TaskSource>(
         Err(end) => return Leave::End(early(runner, &claim, reporter, end).await),
     };
 
-    let mut clock = Clock::new(claim.spec.timeout_secs.map(Duration::from_secs));
     let mut usage = claim.usage;
     let mut session = claim.session_id.clone().map_or(SessionStart::New, SessionStart::Resume);
     let mut prompt = if claim.begun { CONTINUE.to_owned() } else { claim.spec.prompt.clone() };
@@ -188,7 +193,7 @@ async fn whole<S: TaskSource>(
         };
         let first = (prompt_id, std::mem::take(&mut steering.messages));
         let source = runner.source.clone();
-        let drive = Drive::new(source, claim.lease, started.input.clone(), reporter, &mut clock, usage, first);
+        let drive = Drive::new(source, claim.lease, started.input.clone(), reporter, clock, usage, first);
         let (verdict, used) = steering.drive(started, drive, &runner.closing).await;
         usage = used;
         match verdict {

@@ -74,7 +74,7 @@ pub struct Drive<'a, S> {
     lease: Lease,
     input: mpsc::Sender<Input>,
     reporter: &'a Reporter,
-    clock: &'a mut Clock,
+    clock: &'a Clock,
     /// Money and tokens of this attempt, those of this process included.
     usage: Usage,
     /// Those before this process.
@@ -104,7 +104,7 @@ impl<'a, S: TaskSource> Drive<'a, S> {
         lease: Lease,
         input: mpsc::Sender<Input>,
         reporter: &'a Reporter,
-        clock: &'a mut Clock,
+        clock: &'a Clock,
         before: Usage,
         prompt: (Uuid, Vec<Untaken>),
     ) -> Self {

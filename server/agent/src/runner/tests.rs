@@ -37,7 +37,7 @@ impl TaskSource for Log {
 
     fn delta(&self, _: &Lease, _: String) {}
 
-    async fn heartbeat(&self, _: &Lease) -> Result<(), SourceError> {
+    async fn heartbeat(&self, _: &Lease, _: Duration) -> Result<(), SourceError> {
         Ok(())
     }
 
@@ -87,10 +87,10 @@ impl World {
                 let slot = Slots::new(1).take();
                 let lost = CancellationToken::new();
                 let reporter = Reporter::start(log.clone(), LEASE, 0, LiveState::Running, slot, lost);
-                let mut clock = Clock::new(limit.map(Duration::from_secs));
+                let clock = Clock::new(limit.map(Duration::from_secs), Duration::ZERO);
                 let mut steering = Steering::new(inbox, false);
                 let first = (prompt, carried);
-                let drive = Drive::new(log, LEASE, input.clone(), &reporter, &mut clock, Usage::default(), first);
+                let drive = Drive::new(log, LEASE, input.clone(), &reporter, &clock, Usage::default(), first);
                 let (verdict, _) = steering.drive(Session { input, output }, drive, &closing).await;
                 reporter.flush().await;
                 Left { verdict, steering }
