@@ -7,6 +7,7 @@ pub mod queue;
 mod start;
 pub mod state;
 pub mod store;
+pub mod verify;
 
 pub use config::{Exit, ServeConfig, ServeError};
 pub use http::openapi;

@@ -40,7 +40,8 @@ pub async fn serve(
 ) -> Result<Exit, ServeError> {
     // Held as long as the server runs; the kernel lets go of it however the server ends.
     let _lock = lock(&config.data_dir)?;
-    let store = Store::open(&config.data_dir.join("cadence.db"), Arc::new(Hub::default())).await.map_err(storage)?;
+    let store =
+        Store::open(&config.data_dir.join(crate::store::FILE), Arc::new(Hub::default())).await.map_err(storage)?;
     let user_id = store.ensure_user(OWNER, "admin").await.map_err(storage)?;
     let owner = Principal { user_id, name: OWNER.to_owned(), scopes: vec!["*".to_owned()] };
     let gate = Gate::new(config.token.as_ref().map(|token| (token.expose_secret(), owner)));

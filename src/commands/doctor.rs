@@ -1,14 +1,16 @@
 //! `cadence doctor`: whether what is needed is there.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use cadence_agent::git::OLDEST;
 use cadence_agent::{Agent, AgentError, claude::Claude, demo::Demo};
 use serde::Serialize;
 use tokio::process::Command;
 
+use super::verify;
 use crate::checkout;
 use crate::client::{Client, embedded};
 use crate::config::{Settings, process_environment};
@@ -22,8 +24,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const LITTLE: u64 = 1_000_000_000;
 /// Less than this is a failure: a workspace and its events do not fit.
 const NONE: u64 = 50_000_000;
-/// The oldest git that knows what workspaces use.
-const GIT: (u64, u64) = (2, 31);
 
 /// Check whether everything that cadence needs is there
 ///
@@ -31,9 +31,19 @@ const GIT: (u64, u64) = (2, 31);
 /// that can be read.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples:\n  cadence doctor\n  cadence doctor --json | jq '.checks[] | select(.state != \"ok\")'"
+    after_help = "Examples:\n  cadence doctor\n  cadence doctor --verify\n  cadence doctor --json | jq '.checks[] | select(.state != \"ok\")'"
 )]
-pub struct Args {}
+pub struct Args {
+    /// Check the data instead: every promise about tasks, events, approvals, workspaces and processes
+    ///
+    /// Reads the data of the server on this machine, running or not, and changes nothing. Ends with code 1 when something
+    /// is not as it has to be.
+    #[arg(long)]
+    verify: bool,
+    /// With --verify: the data of another server [default: that of the embedded one]
+    #[arg(long, value_name = "DIR", requires = "verify", value_hint = clap::ValueHint::DirPath)]
+    pub(super) data_dir: Option<PathBuf>,
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -65,7 +75,15 @@ impl Check {
     }
 }
 
-pub async fn run(settings: Result<Settings, CommandError>, terminal: Terminal, json: bool, _: Args) -> CommandResult {
+pub async fn run(
+    settings: Result<Settings, CommandError>,
+    terminal: Terminal,
+    json: bool,
+    args: Args,
+) -> CommandResult {
+    if args.verify {
+        return verify::run(&settings?.data_dir, terminal, json).await;
+    }
     let mut checks = vec![git().await];
     let default = settings.as_ref().ok().and_then(|settings| settings.agent.clone()).unwrap_or_else(|| "claude".into());
     let environment: BTreeMap<String, String> = checkout::environment().collect();
@@ -126,14 +144,14 @@ async fn git() -> Check {
         }
     };
     let found = output.trim().trim_start_matches("git version ").to_owned();
-    if git_version(&found).is_some_and(|version| version < GIT) {
-        let hint = format!("At least {}.{} is needed.", GIT.0, GIT.1);
+    if git_version(&found).is_some_and(|version| version < OLDEST) {
+        let hint = format!("At least {}.{} is needed.", OLDEST.0, OLDEST.1);
         return Check::new("git", State::Failed, found).hint(hint);
     }
     Check::new("git", State::Ok, found)
 }
 
-fn git_version(text: &str) -> Option<(u64, u64)> {
+fn git_version(text: &str) -> Option<(u32, u32)> {
     let mut parts = text.split(|c: char| !c.is_ascii_digit());
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }

@@ -10,6 +10,7 @@ mod run;
 mod serve;
 mod server;
 mod tasks;
+mod verify;
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -46,6 +47,7 @@ impl Command {
     pub fn data_dir(&self) -> Option<PathBuf> {
         match self {
             Self::Serve(args) => args.data_dir.clone(),
+            Self::Doctor(args) => args.data_dir.clone(),
             _ => None,
         }
     }

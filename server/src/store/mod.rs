@@ -31,6 +31,9 @@ pub use tokens::{Principal, hash as token_hash};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
+/// Name of the database in a data directory.
+pub const FILE: &str = "cadence.db";
+
 /// How many rows may wait for the writer before those who write are made to wait.
 const WRITER_QUEUE: usize = 1024;
 

@@ -10,6 +10,7 @@ mod server;
 mod socket;
 mod task;
 mod terminal;
+mod verify;
 mod wait;
 
 use std::fs;
@@ -177,9 +178,11 @@ impl Drop for TestEnv {
                 panic!("`cadence server stop` failed: {stop:?}");
             }
         }
+        let faults = if failing { Vec::new() } else { verify::faults(self) };
         let left = processes::left_of(&self.home(), Duration::from_secs(10));
         processes::kill_all_of(&self.home());
         assert!(failing || left.is_empty(), "processes are left: {left:#?}");
+        assert!(failing || faults.is_empty(), "the checker found: {}", faults.join("\n"));
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod cgroup;
 mod lines;
+mod marks;
 mod process;
 mod supervise;
 mod tree;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use lines::{Line, LineReader, MAX_LINE};
+pub use marks::all_marked;
 pub use process::{HostExit, HostProcess, StderrSink};
 pub use supervise::run;
 pub use tree::kill_marked;
