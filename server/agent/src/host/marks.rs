@@ -6,7 +6,7 @@ use super::MARKER_VARIABLE;
 
 /// All processes of this user that carry the marker of an attempt, with the task and the number of the attempt.
 ///
-/// Hosts carry it like what they started. Processes that cleared their environment are not seen.
+/// Their hosts do not carry it, nor do processes that cleared their environment.
 pub fn all_marked() -> Vec<(i32, Uuid, u32)> {
     if cfg!(target_os = "linux") { from_proc() } else { from_ps() }
 }
