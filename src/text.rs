@@ -73,11 +73,17 @@ pub fn bytes(size: u64) -> String {
     if unit == 0 { format!("{size} B") } else { format!("{value:.1} {}", UNITS[unit]) }
 }
 
-/// A point in time, to the second.
+/// A point in time as people here read it, to the second.
 pub fn moment(when: time::OffsetDateTime) -> String {
-    let when = when.to_offset(time::UtcOffset::UTC);
-    let (hour, minute, second) = when.to_hms();
-    format!("{} {hour:02}:{minute:02}:{second:02} UTC", when.date())
+    moment_in(when, jiff::tz::TimeZone::system())
+}
+
+fn moment_in(when: time::OffsetDateTime, zone: jiff::tz::TimeZone) -> String {
+    match jiff::Timestamp::from_second(when.unix_timestamp()) {
+        Ok(at) => at.to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S %Z").to_string(),
+        // Nothing of ours is from before the year -9999.
+        Err(_) => when.to_string(),
+    }
 }
 
 /// Columns that the text takes in a terminal.
@@ -215,6 +221,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn moments_are_in_the_time_of_the_place() {
+        let when = time::OffsetDateTime::from_unix_timestamp(1_700_000_000).unwrap_or(time::OffsetDateTime::UNIX_EPOCH);
+        assert_eq!(moment_in(when, jiff::tz::TimeZone::UTC), "2023-11-14 22:13:20 UTC");
+        let tokyo = jiff::tz::TimeZone::posix("JST-9").unwrap_or(jiff::tz::TimeZone::UTC);
+        assert_eq!(moment_in(when, tokyo), "2023-11-15 07:13:20 JST");
+    }
 
     #[test]
     fn durations_are_read() {

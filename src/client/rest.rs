@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use cadence_protocol::{
-    ApiError, Approval, ApprovalList, Cancelled, CreateTask, Decide, EventList, EventQuery, Health, Me, RemoveTask,
-    ResumeTask, SendMessage, Task, TaskList, TaskQuery,
+    ApiError, Approval, ApprovalList, ApprovalQuery, Cancelled, CreateTask, Decide, EventList, EventQuery, Health, Me,
+    RemoveTask, ResumeTask, SendMessage, Task, TaskList, TaskQuery,
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use secrecy::ExposeSecret;
@@ -116,6 +116,13 @@ impl Rest {
 
     pub async fn approvals(&self) -> Result<Vec<Approval>, CommandError> {
         let list: ApprovalList = self.json(self.request(Method::GET, &["approvals"], &())?).await?;
+        Ok(list.approvals)
+    }
+
+    /// Approvals whose ids begin so, also those that were decided.
+    pub async fn approvals_by_id(&self, prefix: &str) -> Result<Vec<Approval>, CommandError> {
+        let query = ApprovalQuery { id: Some(prefix.to_owned()) };
+        let list: ApprovalList = self.json(self.request(Method::GET, &["approvals"], &query)?).await?;
         Ok(list.approvals)
     }
 

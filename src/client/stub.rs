@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use cadence_protocol::{Approval, ApprovalKind};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -101,6 +102,22 @@ impl Stub {
 /// The event of a task's end.
 pub fn ended(task: Uuid, seq: u64) -> Value {
     event(task, seq, &json!({"type": "task_completed", "success": true, "summary": "", "reason": "done"}))
+}
+
+/// A request that waits.
+pub fn approval(id: &str, kind: ApprovalKind, input: Value) -> Approval {
+    Approval {
+        id: id.into(),
+        task_id: Uuid::nil(),
+        attempt: 1,
+        kind,
+        tool: "Bash".into(),
+        input,
+        suggestions: None,
+        created_at: time::OffsetDateTime::UNIX_EPOCH,
+        decision: None,
+        by: None,
+    }
 }
 
 /// An event as a server sends it.

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cadence_protocol::{
-    Approval, ApprovalKind, ApprovalList, Decide, Decision, DecisionRequest, EventData, Task, TaskQuery,
-};
+use cadence_protocol::{Approval, ApprovalKind, ApprovalList, Decide, Decision, DecisionRequest, Task};
 use uuid::Uuid;
 
 use super::Context;
@@ -15,10 +13,6 @@ use crate::error::{CommandError, CommandResult, Exit};
 use crate::follow::{answers, questions};
 use crate::render::{DIM, GREEN, Line, PLAIN, RED, REQUEST_LINES, request};
 use crate::text::{self, clean_line, cut};
-
-/// Newest tasks whose decided requests are looked through, and how far back in each.
-const RECENT: u32 = 20;
-const RECENT_EVENTS: u64 = 500;
 
 /// See what agents wait for, and answer
 #[derive(Debug, clap::Args)]
@@ -173,7 +167,7 @@ fn title(approval: &Approval) -> String {
 }
 
 /// The beginning of an id that means it alone among those that wait: 8 characters where that is enough.
-fn short<'a>(id: &'a str, waiting: &[Approval]) -> &'a str {
+pub fn short<'a>(id: &'a str, waiting: &[Approval]) -> &'a str {
     let alone = |end: &usize| {
         id.get(..*end).is_some_and(|start| waiting.iter().filter(|other| other.id.starts_with(start)).count() == 1)
     };
@@ -190,23 +184,17 @@ async fn find(rest: &Rest, id: Option<&str>, waiting: Vec<Approval>) -> Result<A
     if wanted.len() < 4 {
         return Err(error);
     }
-    let query = TaskQuery { limit: Some(RECENT), archived: Some("all".into()), ..TaskQuery::default() };
-    for task in rest.tasks(&query).await?.tasks {
-        for event in rest.events(task.id, task.last_seq.saturating_sub(RECENT_EVENTS)).await?.events {
-            if let EventData::ApprovalResolved { approval_id, decision, by, .. } = event.data
-                && approval_id.starts_with(wanted)
-            {
-                let word = match decision {
-                    Decision::Allow => "allowed",
-                    Decision::Deny => "denied",
-                    Decision::Withdrawn => "withdrawn",
-                };
-                let by = if by.is_empty() { by } else { format!(" by {}", clean_line(&by)) };
-                return Err(CommandError::failed(format!("it was already {word}{by}")));
-            }
-        }
-    }
-    Err(error)
+    let decided = rest.approvals_by_id(wanted).await?;
+    let Some((decision, by)) = decided.first().and_then(|a| Some((a.decision?, a.by.as_deref()))) else {
+        return Err(error);
+    };
+    let word = match decision {
+        Decision::Allow => "allowed",
+        Decision::Deny => "denied",
+        Decision::Withdrawn => "withdrawn",
+    };
+    let by = by.map(|by| format!(" by {}", clean_line(by))).unwrap_or_default();
+    Err(CommandError::failed(format!("it was already {word}{by}")))
 }
 
 /// The one request that is meant, of those that wait.
@@ -238,20 +226,11 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
     use super::*;
+    use crate::client::stub;
 
     fn approval(id: &str, task: u128) -> Approval {
-        Approval {
-            id: id.into(),
-            task_id: Uuid::from_u128(task << 96),
-            attempt: 1,
-            kind: ApprovalKind::Permission,
-            tool: "Bash".into(),
-            input: serde_json::json!({"command": "make"}),
-            suggestions: None,
-            created_at: time::OffsetDateTime::UNIX_EPOCH,
-            decision: None,
-            by: None,
-        }
+        let asked = stub::approval(id, ApprovalKind::Permission, serde_json::json!({"command": "make"}));
+        Approval { task_id: Uuid::from_u128(task << 96), ..asked }
     }
 
     #[test]

@@ -79,7 +79,7 @@ async fn show(context: &Context, client: &Client, repository: &Path) -> CommandR
         followed.push(Followed { label: Some(label), ..Followed::new(task, 0) });
     }
     let order: Vec<Uuid> = followed.iter().map(|followed| followed.task.id).collect();
-    let options = Options { json: context.json, full: false, attended: true, framed: true };
+    let options = Options { json: context.json, full: false, attended: true, framed: true, summary: false };
     let tasks = match follow::follow(client, followed, context.terminal, options).await? {
         Outcome::Ended(tasks) => tasks,
         Outcome::Left(_) => {

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::Context;
+use super::approvals::short;
 use crate::checkout::{self, Place};
 use crate::client::{Client, Ephemeral};
 use crate::error::{CommandError, CommandResult, Exit};
@@ -161,7 +162,7 @@ pub async fn follow_to_end(
     after: u64,
     require_change: bool,
 ) -> CommandResult {
-    let options = Options { json: context.json, full: false, attended: true, framed: false };
+    let options = Options { json: context.json, full: false, attended: true, framed: false, summary: false };
     let id = task.id;
     let followed = vec![Followed::new(task, after)];
     match follow::follow(client, followed, context.terminal, options).await? {
@@ -264,7 +265,7 @@ pub fn needed(approvals: &[Approval], ephemeral: bool, json: bool) -> Vec<Line> 
             continue;
         }
         let row = |name: &str, command: String| Line::of(DIM, format!("  {name:<8}")).add(PLAIN, command);
-        let id = &approval.id;
+        let id = short(&approval.id, approvals);
         match approval.kind {
             ApprovalKind::Permission => {
                 lines.push(row("allow", format!("cadence approvals allow {id}")));
@@ -379,38 +380,23 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
     use serde_json::json;
-    use time::OffsetDateTime;
 
     use super::*;
+    use crate::client::stub::approval;
     use crate::render::plain;
-
-    fn approval(kind: ApprovalKind, input: serde_json::Value) -> Approval {
-        Approval {
-            id: "r1".into(),
-            task_id: Uuid::nil(),
-            attempt: 1,
-            kind,
-            tool: "Bash".into(),
-            input,
-            suggestions: None,
-            created_at: OffsetDateTime::UNIX_EPOCH,
-            decision: None,
-            by: None,
-        }
-    }
 
     #[test]
     fn what_is_needed_comes_with_the_command_that_gives_it() {
         let question = |text: &str| json!({"question": text, "options": []});
         let approvals = [
-            approval(ApprovalKind::Permission, json!({"command": "make"})),
-            approval(ApprovalKind::Question, json!({"questions": [question("a?"), question("b?")]})),
+            approval("0123456789ab", ApprovalKind::Permission, json!({"command": "make"})),
+            approval("fedcba98-7654", ApprovalKind::Question, json!({"questions": [question("a?"), question("b?")]})),
         ];
         insta::assert_snapshot!(plain(&needed(&approvals, false, false)), @r#"
         ! input is needed and nobody is there to ask; the task waits
-          allow   cadence approvals allow r1
-          deny    cadence approvals deny r1
-          answer  cadence approvals answer r1 1=ANSWER 2=ANSWER
+          allow   cadence approvals allow 01234567
+          deny    cadence approvals deny 01234567
+          answer  cadence approvals answer fedcba98 1=ANSWER 2=ANSWER
           follow  cadence tasks logs -f 00000000
         "#);
         insta::assert_snapshot!(plain(&needed(&approvals[..1], true, true)), @r#"

@@ -17,7 +17,7 @@ use url::Url;
 
 use super::Context;
 use crate::client::{Announcement, Endpoint, Rest, Runtime, private_directory, token_file};
-use crate::config::{Settings, TokenSource};
+use crate::config::{Settings, TokenSource, listen_address};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::text;
 
@@ -213,9 +213,8 @@ fn address(flag: Option<&str>, settings: &Settings) -> Result<SocketAddr, Comman
         (None, Some((text, origin))) => (text.as_str(), origin.to_string()),
         (None, None) => (DEFAULT_LISTEN, "the default".to_owned()),
     };
-    let text = text.strip_prefix("localhost:").map_or_else(|| text.to_owned(), |port| format!("127.0.0.1:{port}"));
-    text.parse().map_err(|_| {
-        CommandError::usage(format!("`{}` (from {origin}) is no address to listen on", text::clean_line(&text)))
+    listen_address(text).ok_or_else(|| {
+        CommandError::usage(format!("`{}` (from {origin}) is no address to listen on", text::clean_line(text)))
             .hint("Write it like 127.0.0.1:8383 or [::1]:8383.")
     })
 }

@@ -187,7 +187,10 @@ fn check(key: Key, value: &str) -> Result<(), CommandError> {
     match key.name {
         "server" => super::parse_server(value, &super::Origin::Value).map(drop),
         "agent" if !AGENTS.contains(&value) => Err(wrong(key, value, &format!("it is one of {}", AGENTS.join(", ")))),
-        "token_file" | "data_dir" | "listen" | "model" if value.trim().is_empty() => {
+        "listen" if super::listen_address(value).is_none() => {
+            Err(wrong(key, value, "it is an address and a port, like 127.0.0.1:8383 or [::1]:8383"))
+        }
+        "token_file" | "data_dir" | "model" if value.trim().is_empty() => {
             Err(wrong(key, value, "it is empty").hint(format!("`cadence config unset {}` takes it out.", key.name)))
         }
         "workers" | "max_turns" if value.parse::<i64>().is_ok_and(|number| number < 1) => {
@@ -270,6 +273,9 @@ mod tests {
         for (name, value) in [
             ("budget", "-1"),
             ("max_turns", "x"),
+            ("listen", "localhost"),
+            ("listen", "127.0.0.1:99999"),
+            ("listen", ""),
             ("permission", "bypass"),
             ("timeout", "never"),
             ("server", "foo"),

@@ -3,6 +3,7 @@
 mod file;
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -222,6 +223,11 @@ fn check_token(token: &str, origin: &Origin) -> Result<(), CommandError> {
         )));
     }
     Ok(())
+}
+
+/// An address and a port to listen on; `localhost` stands for 127.0.0.1.
+pub fn listen_address(text: &str) -> Option<SocketAddr> {
+    text.strip_prefix("localhost:").map_or_else(|| text.parse(), |port| format!("127.0.0.1:{port}").parse()).ok()
 }
 
 fn parse_server(text: &str, origin: &Origin) -> Result<Url, CommandError> {

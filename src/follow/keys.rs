@@ -29,8 +29,8 @@ pub struct Keys {
     input: mpsc::UnboundedReceiver<Input>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
-    /// Lines of the prompt that are on the screen.
-    drawn: u16,
+    /// Columns of each line of the prompt that is on the screen.
+    drawn: Vec<usize>,
     color: bool,
 }
 
@@ -45,7 +45,7 @@ impl Keys {
         let stopped = Arc::clone(&stop);
         let thread = std::thread::Builder::new().name("keys".into()).spawn(move || read(&sender, &stopped));
         // From here on dropping restores the terminal, whatever fails.
-        let mut keys = Self { input, stop, thread: None, drawn: 0, color };
+        let mut keys = Self { input, stop, thread: None, drawn: Vec::new(), color };
         keys.thread = Some(thread?);
         Ok(keys)
     }
@@ -56,17 +56,19 @@ impl Keys {
     }
 
     /// Draws the prompt in place of what was drawn before.
-    pub fn draw(&mut self, lines: &[Line]) -> std::io::Result<()> {
+    pub fn draw(&mut self, lines: impl FnOnce(usize) -> Vec<Line>) -> std::io::Result<()> {
         self.erase()?;
-        let columns = usize::from(crossterm::terminal::size().map_or(80, |(columns, _)| columns));
+        let columns = columns().saturating_sub(1);
         let mut out = std::io::stderr().lock();
-        for line in lines {
+        for line in lines(columns) {
             // A line that fits is one row, so that what was drawn can be taken away again.
-            write!(out, "{}\r\n", line.clone().cut(columns.saturating_sub(1)).paint(self.color))?;
+            for row in line.wrap(columns, 2) {
+                let row = row.cut(columns);
+                write!(out, "{}\r\n", row.paint(self.color))?;
+                self.drawn.push(row.width());
+            }
         }
-        out.flush()?;
-        self.drawn = u16::try_from(lines.len()).unwrap_or(0);
-        Ok(())
+        out.flush()
     }
 
     /// Takes the prompt away and lets `print` have the terminal for a moment.
@@ -79,13 +81,13 @@ impl Keys {
     }
 
     fn erase(&mut self) -> std::io::Result<()> {
-        if self.drawn > 0 {
-            let mut out = std::io::stderr().lock();
-            queue!(out, cursor::MoveUp(self.drawn), cursor::MoveToColumn(0), Clear(ClearType::FromCursorDown))?;
-            out.flush()?;
-            self.drawn = 0;
+        let rows = rows(&std::mem::take(&mut self.drawn), columns());
+        if rows == 0 {
+            return Ok(());
         }
-        Ok(())
+        let mut out = std::io::stderr().lock();
+        queue!(out, cursor::MoveUp(rows), cursor::MoveToColumn(0), Clear(ClearType::FromCursorDown))?;
+        out.flush()
     }
 }
 
@@ -99,6 +101,16 @@ impl Drop for Keys {
         let _ = execute!(std::io::stderr(), crossterm::event::DisableBracketedPaste, cursor::Show);
         let _ = disable_raw_mode();
     }
+}
+
+fn columns() -> usize {
+    usize::from(crossterm::terminal::size().map_or(80, |(columns, _)| columns)).max(1)
+}
+
+/// Rows that lines take on the screen. A terminal that was made narrower since they were drawn has broken them.
+fn rows(drawn: &[usize], columns: usize) -> u16 {
+    let rows = drawn.iter().map(|width| width.div_ceil(columns).max(1)).sum::<usize>();
+    u16::try_from(rows).unwrap_or(u16::MAX)
 }
 
 fn read(out: &mpsc::UnboundedSender<Input>, stop: &AtomicBool) {
@@ -118,5 +130,17 @@ fn read(out: &mpsc::UnboundedSender<Input>, stop: &AtomicBool) {
         if out.send(input).is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_takes_more_rows_on_a_narrower_terminal() {
+        assert_eq!(rows(&[], 80), 0);
+        assert_eq!(rows(&[79, 0, 12], 80), 3);
+        assert_eq!(rows(&[79, 0, 12], 40), 4);
     }
 }

@@ -57,6 +57,8 @@ pub struct Options {
     pub attended: bool,
     /// Show the end of attempts as lines.
     pub framed: bool,
+    /// A summary follows the end and takes the place of its lines.
+    pub summary: bool,
 }
 
 /// How the following ended.
@@ -255,8 +257,7 @@ impl Follower {
         match &mut self.asking {
             Some(asking) => {
                 asking.keys.suspend(|| view.event(&event))?;
-                let lines = asking.prompt.lines();
-                asking.keys.draw(&lines)?;
+                asking.keys.draw(|columns| asking.prompt.lines(columns))?;
             }
             None => view.event(&event)?,
         }
@@ -308,7 +309,7 @@ impl Follower {
             None => Keys::open(self.terminal.color_err)
                 .map_err(|error| CommandError::failed("the terminal cannot be asked").caused_by(error))?,
         };
-        keys.draw(&prompt.lines())?;
+        keys.draw(|columns| prompt.lines(columns))?;
         self.asking = Some(Asking { prompt, keys });
         Ok(())
     }
@@ -325,7 +326,7 @@ impl Follower {
             Some(Input::Resize) => Step::Stay,
         };
         match step {
-            Step::Stay => asking.keys.draw(&asking.prompt.lines())?,
+            Step::Stay => asking.keys.draw(|columns| asking.prompt.lines(columns))?,
             Step::Interrupt => self.ask(self.leaving())?,
             Step::Decide(approval, decide) => {
                 self.asking = None;
@@ -442,8 +443,7 @@ impl Follower {
         match &mut self.asking {
             Some(asking) => {
                 asking.keys.suspend(|| view.note(lines));
-                let lines = asking.prompt.lines();
-                let _ = asking.keys.draw(&lines);
+                let _ = asking.keys.draw(|columns| asking.prompt.lines(columns));
             }
             None => view.note(lines),
         }
@@ -488,7 +488,7 @@ mod tests {
         );
         // The look at the start, and the one of the event.
         server.fail_next(2);
-        let options = Options { json: true, full: false, attended: true, framed: false };
+        let options = Options { json: true, full: false, attended: true, framed: false, summary: false };
         let terminal = Terminal { shows: false, asks: false, status: false, color: false, color_err: false };
         let followed = follow(&client, vec![Followed::new(task, 1)], terminal, options);
         let outcome = tokio::time::timeout(Duration::from_secs(30), followed).await.unwrap().unwrap();

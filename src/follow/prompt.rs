@@ -6,7 +6,7 @@ use cadence_protocol::{Approval, ApprovalKind, Decide, DecisionRequest};
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use serde_json::Value;
 
-use super::question::{Question, questions};
+use super::question::{Question, check_number, questions};
 use crate::render::{BOLD, CYAN, DIM, Line, PLAIN, RED, YELLOW};
 
 /// Something that is asked.
@@ -21,6 +21,8 @@ pub enum Prompt {
         questions: Vec<Question>,
         answers: BTreeMap<String, String>,
         field: Field,
+        /// Why the last answer was not taken.
+        refused: Option<String>,
     },
     /// After Ctrl-C. `only_cancel`: the task cannot go on when the command is left.
     Interrupt {
@@ -101,7 +103,8 @@ impl Prompt {
         let open = questions(&approval.input);
         let approval = Box::new(approval);
         if approval.kind == ApprovalKind::Question && !open.is_empty() {
-            return Self::Questions { approval, questions: open, answers: BTreeMap::new(), field: Field::default() };
+            let (answers, field) = (BTreeMap::new(), Field::default());
+            return Self::Questions { approval, questions: open, answers, field, refused: None };
         }
         Self::Permission { approval, message: None }
     }
@@ -160,9 +163,13 @@ impl Prompt {
                 }
                 _ => Step::Stay,
             },
-            Self::Questions { approval, questions, answers, field } => match field.key(key) {
+            Self::Questions { approval, questions, answers, field, refused } => match field.key(key) {
                 Typed::Done(text) => {
                     let Some(question) = questions.get(answers.len()) else { return Step::Stay };
+                    *refused = check_number(question, &text).err();
+                    if refused.is_some() {
+                        return Step::Stay;
+                    }
                     if let Some(answer) = question.answer(&text) {
                         answers.insert(question.text.clone(), answer);
                     }
@@ -181,10 +188,8 @@ impl Prompt {
         }
     }
 
-    /// What is shown below everything else. The request itself was shown before.
-    pub fn lines(&self) -> Vec<Line> {
-        let key =
-            |line: Line, key: &str, what: &str| line.add(CYAN, format!("[{key}]")).add(PLAIN, format!(" {what}  "));
+    /// What is shown below everything else, on a terminal of so many columns. The request itself was shown before.
+    pub fn lines(&self, columns: usize) -> Vec<Line> {
         match self {
             Self::Permission { message: Some(field), .. } => {
                 vec![
@@ -194,15 +199,10 @@ impl Prompt {
                 ]
             }
             Self::Permission { .. } => {
-                let mut line = Line::of(YELLOW, "  allow it?  ");
-                for (name, what) in
-                    [("y", "yes"), ("a", "always"), ("e", "edit"), ("n", "no"), ("m", "no, with a message")]
-                {
-                    line = key(line, name, what);
-                }
-                vec![line]
+                let keys = [("y", "yes"), ("a", "always"), ("e", "edit"), ("n", "no"), ("m", "no, with a message")];
+                choices("allow it?", &keys, columns)
             }
-            Self::Questions { questions, answers, field, .. } => {
+            Self::Questions { questions, answers, field, refused, .. } => {
                 let Some(question) = questions.get(answers.len()) else { return Vec::new() };
                 let numbers = match (question.options.len(), question.several) {
                     (0, _) => "your words".to_owned(),
@@ -216,24 +216,38 @@ impl Prompt {
                             .add(BOLD, crate::text::clean_line(&question.text)),
                     );
                 }
+                if let Some(refused) = refused {
+                    lines.push(Line::of(RED, format!("  {}", crate::text::clean_line(refused))));
+                }
                 lines.push(
                     Line::of(YELLOW, "  answer").add(DIM, format!(" ({numbers}): ")).add(PLAIN, &field.0).add(DIM, "▏"),
                 );
                 lines
             }
             Self::Interrupt { only_cancel: true } => {
-                let line = key(Line::of(YELLOW, "  leave?  "), "c", "cancel it");
-                vec![key(line, "enter", "stay")]
+                choices("leave?", &[("c", "cancel it"), ("enter", "stay")], columns)
             }
             Self::Interrupt { only_cancel: false } => {
-                let line = Line::of(YELLOW, "  leave?  ");
-                let line = key(line, "d", "detach, it goes on");
-                let line = key(line, "p", "pause it");
-                let line = key(line, "c", "cancel it");
-                vec![key(line, "enter", "stay")]
+                let keys = [("d", "detach, it goes on"), ("p", "pause it"), ("c", "cancel it"), ("enter", "stay")];
+                choices("leave?", &keys, columns)
             }
         }
     }
+}
+
+/// A question and its keys, on as many lines as they need. No key is torn from what it does.
+fn choices(question: &str, keys: &[(&str, &str)], columns: usize) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut line = Line::of(YELLOW, format!("  {question}"));
+    for (key, what) in keys {
+        let choice = Line::of(CYAN, format!("[{key}]")).add(PLAIN, format!(" {what}"));
+        if line.width() + 2 + choice.width() > columns {
+            lines.push(std::mem::replace(&mut line, Line::of(PLAIN, "  ")));
+        }
+        line = choice.after(line.add(PLAIN, "  "));
+    }
+    lines.push(line);
+    lines
 }
 
 #[cfg(test)]
@@ -241,25 +255,13 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
     use serde_json::json;
-    use time::OffsetDateTime;
-    use uuid::Uuid;
 
     use super::*;
+    use crate::client::stub;
     use crate::render::plain;
 
     fn approval(kind: ApprovalKind, input: Value) -> Approval {
-        Approval {
-            id: "r1".into(),
-            task_id: Uuid::nil(),
-            attempt: 1,
-            kind,
-            tool: "Bash".into(),
-            input,
-            suggestions: None,
-            created_at: OffsetDateTime::UNIX_EPOCH,
-            decision: None,
-            by: None,
-        }
+        stub::approval("r1", kind, input)
     }
 
     fn press(prompt: &mut Prompt, text: &str) -> Step {
@@ -304,13 +306,13 @@ mod tests {
             {"question": "Why?", "options": []},
         ]});
         let mut prompt = Prompt::of(approval(ApprovalKind::Question, input));
-        insta::assert_snapshot!(plain(&prompt.lines()), @r#"
+        insta::assert_snapshot!(plain(&prompt.lines(80)), @r#"
         1 of 2: Colour?
         answer (1-2, or your own words): ▏
         "#);
         assert_eq!(press(&mut prompt, "\n"), Step::Stay);
         assert_eq!(press(&mut prompt, "2\n"), Step::Stay);
-        insta::assert_snapshot!(plain(&prompt.lines()), @r#"
+        insta::assert_snapshot!(plain(&prompt.lines(80)), @r#"
         2 of 2: Why?
         answer (your words): ▏
         "#);
@@ -321,9 +323,38 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_is_no_option_is_refused() {
+        let input = json!({"questions": [{"question": "Colour?", "options": [{"label": "Red"}, {"label": "Blue"}]}]});
+        let mut prompt = Prompt::of(approval(ApprovalKind::Question, input));
+        assert_eq!(press(&mut prompt, "7\n"), Step::Stay);
+        insta::assert_snapshot!(plain(&prompt.lines(80)), @r#"
+        7 is none of the options; they are: 1 Red, 2 Blue
+        answer (1-2, or your own words): ▏
+        "#);
+        let Step::Decide(_, decide) = press(&mut prompt, "2\n") else { panic!("not decided") };
+        assert_eq!(decide.answers.unwrap()["Colour?"], "Blue");
+    }
+
+    #[test]
+    fn keys_are_all_seen_on_a_narrow_terminal() {
+        let permission = Prompt::of(approval(ApprovalKind::Permission, json!({})));
+        insta::assert_snapshot!(plain(&permission.lines(39)), @r#"
+        allow it?  [y] yes  [a] always
+          [e] edit  [n] no
+          [m] no, with a message
+        "#);
+        insta::assert_snapshot!(plain(&Prompt::Interrupt { only_cancel: false }.lines(39)), @r#"
+        leave?  [d] detach, it goes on
+          [p] pause it  [c] cancel it
+          [enter] stay
+        "#);
+        assert!(permission.lines(10).iter().all(|line| line.plain().matches('[').count() <= 1));
+    }
+
+    #[test]
     fn a_second_interrupt_detaches() {
         let mut prompt = Prompt::Interrupt { only_cancel: false };
-        insta::assert_snapshot!(plain(&prompt.lines()), @"  leave?  [d] detach, it goes on  [p] pause it  [c] cancel it  [enter] stay");
+        insta::assert_snapshot!(plain(&prompt.lines(80)), @"  leave?  [d] detach, it goes on  [p] pause it  [c] cancel it  [enter] stay");
         assert_eq!(prompt.key(CTRL_C), Step::Choose(Choice::Detach));
         assert_eq!(press(&mut prompt, "p"), Step::Choose(Choice::Pause));
         assert_eq!(press(&mut prompt, "c"), Step::Choose(Choice::Cancel));
@@ -333,7 +364,7 @@ mod tests {
     #[test]
     fn what_ends_with_the_command_can_only_be_cancelled() {
         let mut prompt = Prompt::Interrupt { only_cancel: true };
-        insta::assert_snapshot!(plain(&prompt.lines()), @"  leave?  [c] cancel it  [enter] stay");
+        insta::assert_snapshot!(plain(&prompt.lines(80)), @"  leave?  [c] cancel it  [enter] stay");
         assert_eq!(press(&mut prompt, "d"), Step::Stay);
         assert_eq!(press(&mut prompt, "p"), Step::Stay);
         assert_eq!(prompt.key(CTRL_C), Step::Choose(Choice::Cancel));

@@ -60,14 +60,17 @@ impl Question {
     }
 }
 
-/// A bare number that is none of the options is a slip of the hand, and not an answer.
-fn check_number(question: &Question, typed: &str) -> Result<(), String> {
+/// A bare number that is none of the options, alone or among several, is a slip of the hand and not an answer.
+pub(super) fn check_number(question: &Question, typed: &str) -> Result<(), String> {
     let count = question.options.len();
-    match typed.trim().parse::<u64>() {
-        Ok(number) if count > 0 && question.option(typed).is_none() => {
+    let parts: Vec<&str> = if question.several { typed.split(',').collect() } else { vec![typed] };
+    let numbers: Option<Vec<u64>> = parts.iter().map(|part| part.trim().parse().ok()).collect();
+    let wrong = parts.iter().find(|part| question.option(part).is_none());
+    match (numbers, wrong) {
+        (Some(_), Some(wrong)) if count > 0 => {
             let options: Vec<String> =
                 question.options.iter().enumerate().map(|(index, o)| format!("{} {}", index + 1, o.label)).collect();
-            Err(format!("{number} is none of the options; they are: {}", options.join(", ")))
+            Err(format!("{} is none of the options; they are: {}", wrong.trim(), options.join(", ")))
         }
         _ => Ok(()),
     }
@@ -148,6 +151,10 @@ mod tests {
         assert_eq!(answers(one, &given(&["blue"])).unwrap()["Colour?"], "Blue");
         let refused = answers(one, &given(&["9"])).unwrap_err();
         assert_eq!(refused, "9 is none of the options; they are: 1 Red, 2 Blue");
+        let several = &two()[1..];
+        assert_eq!(answers(several, &given(&["1,7"])).unwrap_err(), "7 is none of the options; they are: 1 X, 2 Y");
+        assert_eq!(answers(several, &given(&["1, 2"])).unwrap()["a=b?"], "X, Y");
+        assert_eq!(answers(several, &given(&["2, and 7 of Z"])).unwrap()["a=b?"], "2, and 7 of Z");
         assert_eq!(answers(one, &given(&["9 of them"])).unwrap()["Colour?"], "9 of them");
         assert_eq!(answers(one, &given(&["Colour?=blue"])).unwrap()["Colour?"], "Blue");
     }

@@ -23,6 +23,8 @@ pub struct View {
     /// The words that the agent is writing.
     delta: String,
     shown: HashSet<String>,
+    /// The lines of an end: shown only when more follows it.
+    end: Vec<Line>,
 }
 
 impl View {
@@ -43,6 +45,7 @@ impl View {
             activity: String::new(),
             delta: String::new(),
             shown: HashSet::new(),
+            end: Vec::new(),
         }
     }
 
@@ -82,6 +85,16 @@ impl View {
             lines.drain(..blank);
             lines = lines.into_iter().map(|line| line.after(label.clone())).collect();
         }
+        let ends = match &event.data {
+            EventData::TaskCompleted { .. } => true,
+            EventData::StatusChanged { to, .. } => to.is_end(),
+            _ => false,
+        };
+        self.end.extend(lines);
+        if ends && self.options.summary {
+            return Ok(());
+        }
+        let lines = std::mem::take(&mut self.end);
         self.screen.print(&lines)
     }
 

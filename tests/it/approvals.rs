@@ -20,7 +20,9 @@ fn an_allowed_command_runs() {
     assert_eq!(repo.show(&repo.task_branches()[0], "made.txt"), "hi");
     let events = env.events(&id);
     assert_eq!(of_type(&events, "approval_resolved")[0]["decision"], "allow");
-    env.cadence(["approvals", "allow", &approval]).run().code(1).complains("already allowed");
+    env.cadence(["approvals", "allow", &approval]).run().code(1).complains("already allowed by owner");
+    env.cadence(["approvals", "deny", &approval[..8]]).run().code(1).complains("already allowed by owner");
+    env.cadence(["approvals", "deny", "ffffffff"]).run().code(2).complains("no request");
 }
 
 #[test]
@@ -64,6 +66,7 @@ fn with_nobody_there_the_run_ends_with_six_and_the_task_waits() {
     let id = events[0]["taskId"].as_str().unwrap();
     assert_eq!(env.task(id)["status"], "waiting");
     let approval = env.wait_approval(id);
+    run.complains(&format!("cadence approvals allow {}\n", &approval[..8]));
     env.cadence(["approvals", "allow", &approval]).run().code(0);
     env.cadence(["tasks", "wait", id]).run().code(0);
 }
@@ -156,4 +159,23 @@ fn a_question_at_the_terminal_is_answered_by_its_number() {
     assert_eq!(terminal.finish(), 0);
     let told = env.api.requests().last().unwrap().tool_results();
     assert!(told[0].contains("\"Which database?\"=\"postgres\""), "{told:?}");
+}
+
+#[test]
+fn on_a_narrow_terminal_every_key_is_seen() {
+    let env = TestEnv::new();
+    let repo = env.repo("demo");
+    let mut terminal = env.terminal_of(40, repo.path(), ["run", NEEDS]);
+    let screen = terminal.wait_for("no, with a message");
+    for key in ["[y] yes", "[a] always", "[e] edit", "[n] no"] {
+        assert!(screen.contains(key), "{key} in\n{screen}");
+    }
+    terminal.send("m");
+    terminal.wait_for("tell the agent");
+    terminal.send("use a file of another name, one that says what is in it");
+    let screen = terminal.wait_for("is in it▏");
+    assert!(!screen.contains("allow it?"), "{screen}");
+    terminal.send("\r");
+    terminal.wait_for("cadence tasks restart");
+    assert_eq!(terminal.finish(), 5);
 }

@@ -38,6 +38,8 @@ fn a_detached_run_prints_the_task_and_the_log_its_events() {
     let log = env.cadence(["tasks", "logs", id, "--json"]).run().code(0).json_lines();
     assert_whole(&log, 1);
     assert_eq!(env.cadence(["tasks", "logs", "-f", id, "--json"]).run().code(0).json_lines(), log);
+    let followed = env.cadence(["tasks", "logs", "-f", id]).run().code(0).stdout;
+    assert_eq!(followed.to_lowercase().matches("✓ done").count(), 1, "one closing line: {followed}");
     let shown = env.cadence(["tasks", "show", &id[..8], "--json"]).run().code(0).json();
     assert_eq!(shown["id"], id);
     let list = env.cadence(["tasks", "ls", "--json"]).run().code(0).json();

@@ -141,6 +141,7 @@ CREATE TABLE approvals (
     decided_at  INTEGER,
     PRIMARY KEY (task_id, id)
 ) STRICT;
+CREATE INDEX approvals_by_id ON approvals (user_id, id);
 CREATE INDEX approvals_open ON approvals (user_id, created_at) WHERE decision IS NULL;
 
 CREATE TABLE idempotency (

@@ -1,16 +1,24 @@
 use axum::Json;
 use axum::extract::State;
-use cadence_protocol::{Approval, ApprovalKind, ApprovalList, Decide, DecisionRequest};
+use cadence_protocol::{Approval, ApprovalKind, ApprovalList, ApprovalQuery, Decide, DecisionRequest};
 use uuid::Uuid;
 
 use super::App;
 use super::auth::{Actor, Reader};
-use super::error::{ApiJson, ApiPath, Failure};
+use super::error::{ApiJson, ApiPath, ApiQuery, Failure};
 
-/// What waits for a person, over all tasks, oldest first.
-#[utoipa::path(get, path = "/api/approvals", responses((status = 200, body = ApprovalList)))]
-pub async fn list(State(app): State<App>, Reader(who): Reader) -> Result<Json<ApprovalList>, Failure> {
-    Ok(Json(ApprovalList { approvals: app.store.approvals(who.user_id, None).await? }))
+/// What waits for a person, over all tasks, oldest first. With the beginning of an id: what has it, decided or not.
+#[utoipa::path(get, path = "/api/approvals", params(ApprovalQuery), responses((status = 200, body = ApprovalList)))]
+pub async fn list(
+    State(app): State<App>,
+    Reader(who): Reader,
+    ApiQuery(query): ApiQuery<ApprovalQuery>,
+) -> Result<Json<ApprovalList>, Failure> {
+    let approvals = match query.id {
+        Some(prefix) => app.store.approvals_by_id(who.user_id, prefix).await?,
+        None => app.store.approvals(who.user_id, None).await?,
+    };
+    Ok(Json(ApprovalList { approvals }))
 }
 
 /// What waits for a person in one task.

@@ -207,6 +207,21 @@ impl Store {
         rows.iter().map(approval_from_row).collect()
     }
 
+    /// Approvals whose ids begin so, decided or not, the newest first: at most 100.
+    pub async fn approvals_by_id(&self, user: Uuid, prefix: String) -> Result<Vec<Approval>, StoreError> {
+        // Ids are the agents' own words: nothing in them stands for something else, as it would with LIKE.
+        let end = format!("{prefix}\u{10ffff}");
+        let rows = sqlx::query(
+            "SELECT * FROM approvals WHERE user_id = ? AND id >= ? AND id < ? ORDER BY created_at DESC LIMIT 100",
+        )
+        .bind(user)
+        .bind(prefix)
+        .bind(end)
+        .fetch_all(&self.reads)
+        .await?;
+        rows.iter().map(approval_from_row).collect()
+    }
+
     /// Commands that an attempt has not acknowledged, in the order in which they were given.
     pub async fn open_commands(&self, task: Uuid, attempt: u32) -> Result<Vec<Command>, StoreError> {
         let rows = sqlx::query(

@@ -33,7 +33,7 @@ pub async fn run(context: &Context, client: &Client, args: Args) -> CommandResul
     let rest = client.rest()?;
     let task = rest.select(&args.id).await?;
     if args.follow {
-        let options = Options { json: context.json, full: args.full, attended: false, framed: true };
+        let options = Options { json: context.json, full: args.full, attended: false, framed: true, summary: true };
         let followed = vec![Followed::new(task, args.after)];
         return match follow::follow(client, followed, context.terminal, options).await? {
             Outcome::Ended(tasks) => {

@@ -14,6 +14,7 @@ mod verify;
 mod wait;
 
 use std::fs;
+use std::num::NonZero;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -115,7 +116,13 @@ impl TestEnv {
 
     /// Starts the program in a terminal of 100 columns and 30 rows.
     pub fn terminal<const N: usize>(&self, directory: &Path, arguments: [&str; N]) -> Terminal {
-        Terminal::start(env!("CARGO_BIN_EXE_cadence"), &arguments, directory, &self.variables())
+        self.terminal_of(100, directory, arguments)
+    }
+
+    /// Starts the program in a terminal of so many columns and 30 rows.
+    pub fn terminal_of<const N: usize>(&self, columns: u16, directory: &Path, arguments: [&str; N]) -> Terminal {
+        let columns = NonZero::new(columns).unwrap();
+        Terminal::start(columns, env!("CARGO_BIN_EXE_cadence"), &arguments, directory, &self.variables())
     }
 
     /// Takes the agent's program away.

@@ -10,7 +10,6 @@ use super::DEADLINE;
 use super::wait::until_some;
 
 const ROWS: NonZero<u16> = NonZero::new(30).unwrap();
-const COLUMNS: NonZero<u16> = NonZero::new(100).unwrap();
 
 /// The program in a terminal, with its screen as a person sees it.
 pub struct Terminal {
@@ -29,8 +28,14 @@ struct Screen {
 }
 
 impl Terminal {
-    pub(super) fn start(program: &str, arguments: &[&str], directory: &Path, variables: &[(String, String)]) -> Self {
-        let size = PtySize { rows: ROWS.get(), cols: COLUMNS.get(), pixel_width: 0, pixel_height: 0 };
+    pub(super) fn start(
+        columns: NonZero<u16>,
+        program: &str,
+        arguments: &[&str],
+        directory: &Path,
+        variables: &[(String, String)],
+    ) -> Self {
+        let size = PtySize { rows: ROWS.get(), cols: columns.get(), pixel_width: 0, pixel_height: 0 };
         let pair = native_pty_system().openpty(size).unwrap();
         let mut command = CommandBuilder::new(program);
         command.args(arguments);
@@ -44,7 +49,7 @@ impl Terminal {
         drop(pair.slave);
         let mut reader = pair.master.try_clone_reader().unwrap();
         let writer = pair.master.take_writer().unwrap();
-        let parser = vt100::Parser::new(ROWS, COLUMNS, 1000);
+        let parser = vt100::Parser::new(ROWS, columns, 1000);
         let screen = Arc::new((Mutex::new(Screen { parser, all: Vec::new(), ended: false }), Condvar::new()));
         let theirs = Arc::clone(&screen);
         std::thread::spawn(move || {
