@@ -13,7 +13,7 @@ use crate::error::{CommandError, CommandResult, Exit};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   cadence completions bash > ~/.local/share/bash-completion/completions/cadence
-  cadence completions zsh > ~/.zfunc/_cadence
+  cadence completions zsh > ~/.zfunc/_cadence   # with fpath+=(~/.zfunc) before compinit in ~/.zshrc
   cadence completions fish > ~/.config/fish/completions/cadence.fish")]
 pub struct Args {
     #[arg(value_enum)]
@@ -57,7 +57,36 @@ fn script(shell: Shell) -> Result<Vec<u8>, CommandError> {
     completer
         .write_registration("COMPLETE", "cadence", "cadence", "cadence", &mut script)
         .map_err(|error| CommandError::failed("the script cannot be made").caused_by(error))?;
-    Ok(script)
+    match shell {
+        Shell::Zsh => zsh(script),
+        _ => Ok(script),
+    }
+}
+
+/// Two things that zsh needs beside what is generated: a title may lead to an id, which does not begin like it; and a script
+/// that is loaded by the first completion has to do that one, too.
+fn zsh(script: Vec<u8>) -> Result<Vec<u8>, CommandError> {
+    const CHANGES: [(&str, &str); 2] = [
+        (
+            "        [[ -n $other ]] && _describe -V 'values' other\n",
+            "        if (( ${other[(I)${(b)PREFIX}*]} )); then\n            _describe -V 'values' other\n        \
+             elif [[ -n $other ]]; then\n            compstate[insert]=menu\n            \
+             _describe -V 'values' other -U\n        fi\n",
+        ),
+        (
+            "compdef _clap_dynamic_completer_cadence cadence\n",
+            "if [[ $funcstack[1] == _cadence ]]; then\n    _clap_dynamic_completer_cadence \"$@\"\nelse\n    \
+             compdef _clap_dynamic_completer_cadence cadence\nfi\n",
+        ),
+    ];
+    let mut text = String::from_utf8_lossy(&script).into_owned();
+    for (from, to) in CHANGES {
+        if !text.contains(from) {
+            return Err(CommandError::failed("the script for zsh is not as it was"));
+        }
+        text = text.replace(from, to);
+    }
+    Ok(text.into_bytes())
 }
 
 #[cfg(test)]

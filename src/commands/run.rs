@@ -13,6 +13,8 @@ use super::Context;
 use super::approvals::short;
 use crate::checkout::{self, Place};
 use crate::client::{Client, Ephemeral};
+use crate::complete;
+use crate::config::AGENTS;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::follow::{self, Followed, Left, Options, Outcome};
 use crate::render::{BOLD, CYAN, DIM, Line, PLAIN, REQUEST_LINES, Summary, YELLOW, request};
@@ -47,10 +49,10 @@ pub struct Args {
     #[arg(long)]
     model: Option<String>,
     /// Agent: claude, or demo (a script without a model)
-    #[arg(long)]
+    #[arg(long, add = complete::words(AGENTS))]
     agent: Option<String>,
     /// What it may do without asking: nothing but read, edits in its workspace, or everything [default: edits]
-    #[arg(long, value_name = "ask|edits|all", value_parser = permission)]
+    #[arg(long, value_name = "ask|edits|all", value_parser = permission, add = complete::words(&["ask", "edits", "all"]))]
     permission: Option<PermissionMode>,
     /// US dollars that it may spend
     #[arg(long, value_name = "USD", value_parser = budget, allow_negative_numbers = true)]

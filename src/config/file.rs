@@ -108,7 +108,7 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// Agents that there are.
-const AGENTS: [&str; 2] = ["claude", "demo"];
+pub const AGENTS: &[&str] = &["claude", "demo"];
 
 /// The setting of this name.
 pub fn key(name: &str) -> Result<Key, CommandError> {

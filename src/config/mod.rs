@@ -13,7 +13,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::error::CommandError;
-pub use file::{KEYS, key, set, unset};
+pub use file::{AGENTS, KEYS, key, set, unset};
 
 /// When colour is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]

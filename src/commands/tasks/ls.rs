@@ -5,6 +5,7 @@ use time::OffsetDateTime;
 
 use super::Context;
 use crate::client::Client;
+use crate::complete;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::render::{BOLD, CYAN, DIM, GREEN, Line, PLAIN, RED, status_word, table};
 use crate::text;
@@ -17,7 +18,7 @@ use crate::text;
   cadence tasks ls --repo app --query parser --json | jq -r '.tasks[].id'")]
 pub struct Args {
     /// Only these statuses: pending, running, waiting, paused, pr_open, completed, failed, cancelled
-    #[arg(long, value_delimiter = ',', value_parser = status)]
+    #[arg(long, value_delimiter = ',', value_parser = status, add = complete::words(STATUSES))]
     status: Vec<TaskStatus>,
     /// Only those of this repository: its name, URL or path
     #[arg(long)]
@@ -32,6 +33,8 @@ pub struct Args {
     #[arg(long, short = 'n', default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
 }
+
+const STATUSES: &[&str] = &["pending", "running", "waiting", "paused", "pr_open", "completed", "failed", "cancelled"];
 
 fn status(text: &str) -> Result<TaskStatus, String> {
     text.parse()
@@ -136,6 +139,11 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
 
     use super::*;
+
+    #[test]
+    fn all_statuses_are_completed() {
+        assert_eq!(STATUSES, TaskStatus::ALL.iter().map(|status| status.as_str()).collect::<Vec<_>>());
+    }
     use crate::render::plain;
 
     #[test]

@@ -125,6 +125,22 @@ impl TestEnv {
         Terminal::start(columns, env!("CARGO_BIN_EXE_cadence"), &arguments, directory, &self.variables())
     }
 
+    /// Starts a shell in a terminal of 200 columns, with the built program and the machine's on its path.
+    ///
+    /// # Panics
+    /// When the shell is not installed.
+    pub fn shell<const N: usize>(&self, name: &str, arguments: [&str; N]) -> Terminal {
+        let program = self.bin().join("cadence");
+        if !program.exists() {
+            symlink(env!("CARGO_BIN_EXE_cadence"), program).unwrap();
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let found = std::env::split_paths(&path).map(|directory| directory.join(name)).find(|path| path.is_file());
+        let shell = found.unwrap_or_else(|| panic!("{name} is needed: run `.ci/tools test`"));
+        let columns = NonZero::new(200).unwrap();
+        Terminal::start(columns, shell.to_str().unwrap(), &arguments, &self.home(), &self.variables())
+    }
+
     /// Takes the agent's program away.
     pub fn without_claude(&self) {
         fs::remove_file(self.bin().join("claude")).unwrap();
