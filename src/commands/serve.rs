@@ -1,5 +1,6 @@
 //! `cadence serve`: the server in the foreground.
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use url::Url;
 
 use super::Context;
 use crate::client::{Announcement, Endpoint, Rest, Runtime, private_directory, token_file};
-use crate::config::{Settings, TokenSource, listen_address};
+use crate::config::{Settings, TokenSource, listen_address, process_environment};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::text;
 
@@ -125,6 +126,9 @@ async fn bring_home(data: &Path) -> Result<(), WorkspaceError> {
 async fn serve(context: &Context, args: Args) -> CommandResult {
     let settings = &context.settings;
     let address = address(args.listen.as_deref(), settings)?;
+    if !args.embedded {
+        check_storage(&process_environment)?;
+    }
     let runtime = Runtime::new(args.runtime_dir.as_deref().unwrap_or(&settings.runtime_dir));
     private_directory(&settings.data_dir)?;
     runtime.prepare()?;
@@ -204,6 +208,19 @@ fn finished(ended: Result<Result<ServerExit, ServeError>, tokio::task::JoinError
         Ok(Err(error)) => Err(CommandError::failed("the server cannot go on").caused_by(error)),
         Err(error) => Err(CommandError::failed("the server broke down").caused_by(error)),
     }
+}
+
+/// A database that is named and not used would leave its operator with data in another place than he thinks.
+fn check_storage(env: &dyn Fn(&str) -> Option<OsString>) -> Result<(), CommandError> {
+    for name in ["DATABASE_URL", "REDIS_URL"] {
+        if env(name).is_some_and(|value| !value.is_empty()) {
+            return Err(CommandError::usage(format!(
+                "{name} is set, and this version keeps everything in SQLite in the data directory"
+            ))
+            .hint(format!("If it is meant for another program: env -u {name} cadence serve")));
+        }
+    }
+    Ok(())
 }
 
 /// Where to listen: the flag, the variable, the settings, the default.

@@ -277,3 +277,15 @@ fn what_was_stored_is_there_after_a_power_cut() {
     next.http().delete(&format!("/api/tasks/{id}")).status(200);
     next.http().sse_until(&path, "task_completed");
 }
+
+#[test]
+fn a_database_that_it_cannot_use_is_refused_and_not_passed_over() {
+    let env = TestEnv::new();
+    for (name, url) in [("DATABASE_URL", "postgres://me:secret@db/cadence"), ("REDIS_URL", "redis://cache")] {
+        let serve = env.cadence(["serve", "--listen", "127.0.0.1:0"]).env(name, url);
+        let refused = serve.timeout(Duration::from_secs(20)).run().code(2).complains(name).complains("env -u");
+        assert!(!refused.stderr.contains("secret"), "the address may hold a password");
+        // Of the program that is worked on, and no concern of a server that starts on demand.
+        env.cadence(["tasks", "ls"]).env(name, url).run().code(0);
+    }
+}
