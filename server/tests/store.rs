@@ -1,17 +1,20 @@
 //! The queue's promises, told to the storage as a server and its runners would.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod support;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use cadence_protocol::{
     ApprovalKind, AttemptEnd, Claim, Command, CommandBody, Decide, Decision, DecisionRequest, EndReason, Event,
-    EventData, Executor, Frame, FrameBody, LiveState, PermissionMode, Task, TaskSourceKind, TaskStatus, Timestamp,
-    Usage, WaitingFor,
+    EventData, Frame, FrameBody, LiveState, Task, TaskStatus, Usage, WaitingFor,
 };
 use cadence_server::events::Hub;
-use cadence_server::store::{Filter, Idempotency, NewTask, Principal, Store, StoreError, TaskSpec};
+use cadence_server::store::{Filter, Idempotency, NewTask, Principal, Store, StoreError};
 use uuid::Uuid;
+
+use support::frame;
 
 struct World {
     store: Store,
@@ -33,25 +36,7 @@ impl World {
     }
 
     fn new_task(&self, description: &str) -> NewTask {
-        NewTask {
-            id: Uuid::new_v4(),
-            user_id: self.who.user_id,
-            user_name: self.who.name.clone(),
-            description: description.into(),
-            repo_url: None,
-            repo_name: "app".into(),
-            repo_path: Some("/srv/app".into()),
-            branch: "cadence/x".into(),
-            base_branch: "main".into(),
-            base_commit: None,
-            model: String::new(),
-            agent: "demo".into(),
-            source: TaskSourceKind::Cli,
-            executor: Executor::Local,
-            labels: vec!["a".into()],
-            permission_mode: PermissionMode::Edits,
-            spec: TaskSpec { budget_usd: Some(1.0), ..TaskSpec::default() },
-        }
+        support::new_task(self.who.user_id, description)
     }
 
     async fn claim(&self) -> Claim {
@@ -78,10 +63,6 @@ impl World {
     async fn commands(&self, claim: &Claim) -> Vec<Command> {
         self.store.open_commands(claim.lease.task_id, claim.lease.attempt).await.unwrap()
     }
-}
-
-fn frame(source_seq: u64, body: FrameBody) -> Frame {
-    Frame { source_seq, timestamp: Timestamp::now_utc(), body }
 }
 
 fn said(source_seq: u64, text: &str) -> Frame {

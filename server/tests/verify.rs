@@ -1,21 +1,22 @@
 //! The checker finds each way in which a data directory can break a promise.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use cadence_protocol::{
-    ApprovalKind, AttemptEnd, EndReason, EventData, Executor, Frame, FrameBody, PermissionMode, TaskSourceKind,
-    Timestamp, Usage,
-};
+use cadence_protocol::{ApprovalKind, AttemptEnd, EndReason, EventData, FrameBody, Usage};
 use cadence_server::events::Hub;
-use cadence_server::store::{FILE, NewTask, Store, TaskSpec};
+use cadence_server::store::{FILE, Store};
 use cadence_server::verify::{Report, verify};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection};
 use sqlx::{ConnectOptions, Connection};
 use tempfile::TempDir;
 use uuid::Uuid;
+
+use support::frame;
 
 /// A data directory with a task that is done and one that waits for an approval.
 async fn stored() -> TempDir {
@@ -23,25 +24,7 @@ async fn stored() -> TempDir {
     let store = Store::open(&home.path().join(FILE), Arc::new(Hub::default())).await.unwrap();
     let user_id = store.ensure_user("ann", "admin").await.unwrap();
     for description in ["first", "second"] {
-        let new = NewTask {
-            id: Uuid::new_v4(),
-            user_id,
-            user_name: "ann".into(),
-            description: description.into(),
-            repo_url: None,
-            repo_name: "app".into(),
-            repo_path: None,
-            branch: "cadence/x".into(),
-            base_branch: "main".into(),
-            base_commit: None,
-            model: String::new(),
-            agent: "demo".into(),
-            source: TaskSourceKind::Cli,
-            executor: Executor::Local,
-            labels: Vec::new(),
-            permission_mode: PermissionMode::Edits,
-            spec: TaskSpec::default(),
-        };
+        let new = support::new_task(user_id, description);
         store.create_task(new, None).await.unwrap();
     }
     let claim = store.claim(Uuid::new_v4(), 60).await.unwrap().unwrap();
@@ -59,10 +42,6 @@ async fn stored() -> TempDir {
     store.report(claim.lease, vec![frame(1, FrameBody::Event { event })]).await.unwrap();
     store.close().await;
     home
-}
-
-fn frame(source_seq: u64, body: FrameBody) -> Frame {
-    Frame { source_seq, timestamp: Timestamp::now_utc(), body }
 }
 
 async fn open(home: &Path) -> SqliteConnection {

@@ -82,6 +82,17 @@ impl Running {
         }
     }
 
+    /// Waits until the agent has left a daemon, and gives its process.
+    async fn daemon(&mut self) -> i32 {
+        self.until(|output| match output {
+            Output::Event(EventData::CommandRun { output: Some(text), .. }) => {
+                text.lines().next()?.strip_prefix("daemon ")?.parse().ok()
+            }
+            _ => None,
+        })
+        .await
+    }
+
     async fn turn_end(&mut self) -> TurnEnd {
         self.until(|output| match output {
             Output::TurnEnd(end) => Some(end),
@@ -369,14 +380,7 @@ async fn much_output_is_cut_and_odd_bytes_are_replaced() {
 async fn a_daemon_does_not_outlive_the_session() {
     let stage = Stage::new("[[daemonize]] [[hang]]");
     let mut running = stage.start().await;
-    let daemon = running
-        .until(|output| match output {
-            Output::Event(EventData::CommandRun { output: Some(text), .. }) => {
-                text.lines().next()?.strip_prefix("daemon ")?.parse().ok()
-            }
-            _ => None,
-        })
-        .await;
+    let daemon = running.daemon().await;
     assert!(alive(daemon));
     running.say(Input::Interrupt).await;
     running.say(Input::Kill).await;
@@ -389,14 +393,7 @@ async fn a_daemon_does_not_outlive_the_session() {
 async fn a_dropped_session_is_killed() {
     let stage = Stage::new("[[daemonize]] [[hang]]");
     let mut running = stage.start().await;
-    let daemon = running
-        .until(|output| match output {
-            Output::Event(EventData::CommandRun { output: Some(text), .. }) => {
-                text.lines().next()?.strip_prefix("daemon ")?.parse().ok()
-            }
-            _ => None,
-        })
-        .await;
+    let daemon = running.daemon().await;
     drop(running);
     eventually("the daemon's death", || (!alive(daemon)).then_some(())).await;
 }

@@ -312,10 +312,7 @@ async fn files_named_in_worktreeinclude() {
 #[tokio::test]
 async fn submodules_come_from_the_users_copies() {
     let env = Env::new();
-    let library = env.repository("library");
-    let repo = env.repository("user");
-    repo.git(&["submodule", "--quiet", "add", &library.root.display().to_string(), "lib"]);
-    repo.commit("with a library");
+    let (library, repo) = env.with_submodule();
     let workspace = env.workspace(&repo).await;
     let agent = env.agent(&workspace);
     assert_eq!(agent.read("lib/b.txt"), "b\n");

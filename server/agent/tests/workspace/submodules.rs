@@ -7,10 +7,7 @@ use crate::support::Env;
 #[tokio::test]
 async fn work_in_submodules_is_noted() {
     let env = Env::new();
-    let library = env.repository("library");
-    let repo = env.repository("user");
-    repo.git(&["submodule", "--quiet", "add", &library.root.display().to_string(), "lib"]);
-    repo.commit("with a library");
+    let (_library, repo) = env.with_submodule();
     let workspace = env.workspace(&repo).await;
     env.agent(&workspace).write("lib/a.txt", "changed\n");
     let finished = workspace.finish("x").await.unwrap();
@@ -24,10 +21,7 @@ async fn work_in_submodules_is_noted() {
 #[tokio::test]
 async fn programs_in_the_settings_of_a_submodule_do_not_run() {
     let env = Env::new();
-    let library = env.repository("library");
-    let repo = env.repository("user");
-    repo.git(&["submodule", "--quiet", "add", &library.root.display().to_string(), "lib"]);
-    repo.commit("with a library");
+    let (_library, repo) = env.with_submodule();
     let workspace = env.workspace(&repo).await;
     let agent = env.agent(&workspace);
     let inner = agent.at(&agent.root.join("lib"));

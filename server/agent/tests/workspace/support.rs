@@ -37,6 +37,15 @@ impl Env {
         ])
     }
 
+    /// A repository that has another one, the library, as its submodule `lib`.
+    pub fn with_submodule(&self) -> (Repo, Repo) {
+        let library = self.repository("library");
+        let repo = self.repository("user");
+        repo.git(&["submodule", "--quiet", "add", &library.root.display().to_string(), "lib"]);
+        repo.commit("with a library");
+        (library, repo)
+    }
+
     /// A repository with two commits: `a.txt`, and `b.txt` and a `.gitignore`.
     pub fn repository(&self, name: &str) -> Repo {
         let root = self.path(name);
