@@ -3,12 +3,13 @@
 # Version of the Claude Code CLI that the tests drive.
 export CLAUDE_VERSION ?= 2.1.197
 
-.PHONY: help run test check tools
+.PHONY: help run test check bench tools
 
 help:
 	@echo 'make run     build cadence and show it at work: three demo agents, no account needed'
 	@echo 'make test    run all tests (FILTER=name for some)'
 	@echo 'make check   formatting, lints, feature combinations, licences'
+	@echo 'make bench   measure it beside floors and peers (PART=events, api or program for one)'
 	@echo 'make tools   install what the tests and checks need'
 
 run:
@@ -29,6 +30,11 @@ check:
 	cargo check --locked --workspace --no-default-features
 	cargo check --locked --workspace --all-features
 	target/tools/bin/cargo-deny --locked --log-level error check bans licenses sources
+
+bench:
+	@.ci/tools build
+	cargo build --release --locked -p cadence -p cadence-bench
+	target/release/cadence-bench $(PART)
 
 tools:
 	@.ci/tools test

@@ -1,0 +1,31 @@
+//! Measures cadence beside a floor or a peer, in one run on one machine, and compares with what it has to reach.
+//! `make bench`; a name as argument measures that part alone.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod api;
+mod events;
+mod floor;
+mod place;
+mod program;
+mod result;
+
+use std::process::ExitCode;
+
+use result::Results;
+
+fn main() -> ExitCode {
+    let wanted = std::env::args().nth(1).unwrap_or_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    rustls::crypto::ring::default_provider().install_default().unwrap();
+    let mut results = Results::default();
+    if "events".contains(&wanted) {
+        runtime.block_on(events::measure(&mut results));
+    }
+    if "api".contains(&wanted) {
+        runtime.block_on(api::measure(&mut results));
+    }
+    if "program".contains(&wanted) {
+        runtime.block_on(program::measure(&mut results));
+    }
+    results.end()
+}

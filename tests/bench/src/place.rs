@@ -1,0 +1,39 @@
+//! Where measurements are made: a directory on the disk of the build, since temporary ones may be in memory.
+
+use std::path::PathBuf;
+
+use cadence_protocol::{Executor, PermissionMode, TaskSourceKind};
+use cadence_server::store::{NewTask, TaskSpec};
+use tempfile::TempDir;
+use uuid::Uuid;
+
+/// The directory of the built programs.
+pub fn built() -> PathBuf {
+    std::env::current_exe().unwrap().parent().unwrap().to_owned()
+}
+
+pub fn directory() -> TempDir {
+    tempfile::Builder::new().prefix("bench").tempdir_in(built()).unwrap()
+}
+
+pub fn new_task(user_id: Uuid, description: String) -> NewTask {
+    NewTask {
+        id: Uuid::new_v4(),
+        user_id,
+        user_name: "bench".into(),
+        description,
+        repo_url: None,
+        repo_name: "app".into(),
+        repo_path: Some("/nonexistent/app".into()),
+        branch: "cadence/x".into(),
+        base_branch: "main".into(),
+        base_commit: None,
+        model: String::new(),
+        agent: "demo".into(),
+        source: TaskSourceKind::Cli,
+        executor: Executor::Local,
+        labels: Vec::new(),
+        permission_mode: PermissionMode::Edits,
+        spec: TaskSpec::default(),
+    }
+}
