@@ -29,6 +29,7 @@ check:
 	cargo clippy --locked -p cadence-protocol --all-features -- -D warnings
 	cargo check --locked --workspace --no-default-features
 	cargo check --locked --workspace --all-features
+	@! cargo tree --locked -q -p cadence -e normal,features | grep 'feature "faults"' || { echo 'a build for people has points of failure'; exit 1; }
 	target/tools/bin/cargo-deny --locked --log-level error check bans licenses sources
 
 bench:

@@ -3,6 +3,7 @@
 
 mod api;
 mod approvals;
+
 mod completion;
 mod conversation;
 mod demo;
@@ -10,6 +11,7 @@ mod disk;
 mod fakes;
 mod hostile;
 mod limits;
+mod recovery;
 mod run;
 mod scripts;
 mod server;

@@ -65,7 +65,8 @@ pub struct Launch {
 /// Whether a session is new or goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionStart {
-    New,
+    /// A new one, with this id where the agent lets us choose it.
+    New(Uuid),
     /// Continue this session of the agent's own.
     Resume(String),
 }

@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod claude;
 pub mod demo;
+pub mod fault;
 pub mod git;
 pub mod host;
 pub mod project;

@@ -33,7 +33,7 @@ impl Stage {
             directory: work.path().into(),
             prompt: prompt.into(),
             prompt_id: Uuid::nil(),
-            session: SessionStart::New,
+            session: SessionStart::New(Uuid::new_v4()),
             model: None,
             permission: PermissionMode::Edits,
             budget_usd: None,

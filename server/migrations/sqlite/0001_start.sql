@@ -74,6 +74,7 @@ CREATE TABLE attempts (
     state           TEXT NOT NULL,                 -- pending, running, waiting, paused, succeeded, failed, cancelled
     prompt          TEXT NOT NULL,
     from_session    TEXT,                          -- session of the attempt before, to go on with
+    launched        TEXT,                          -- session that an agent was started with, until it is known to be
     session_id      TEXT,                          -- its own, once the agent has taken the prompt
     wanted          INTEGER NOT NULL DEFAULT 0,    -- somebody wants a paused attempt to go on
     holder          BLOB,                          -- the process that has the lease

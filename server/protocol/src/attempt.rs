@@ -80,6 +80,8 @@ pub struct Claim {
     pub session_id: Option<String>,
     /// Whether that session is this attempt's own, so that the agent knows what it was asked.
     pub begun: bool,
+    /// Session that an agent was to begin when what ran the attempt died, where it is not known whether it did.
+    pub launched: Option<String>,
     /// Whether the attempt already ran and what ran it died.
     pub recovered: bool,
     /// Number of the last frame that the server has of this attempt.
@@ -145,6 +147,10 @@ pub enum FrameBody {
         waiting_for: Option<WaitingFor>,
         resume_at: Option<String>,
         reason: Option<String>,
+    },
+    /// An agent is about to be started with a session of this id, which may come to be without anyone being told.
+    Launch {
+        session_id: String,
     },
     /// The agent's session, by which it can be continued.
     Session {

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use cadence_agent::fault::{self, Point};
 use cadence_agent::workspace::WorkspaceError;
 use cadence_protocol::{
     Cancelled, CreateTask, MAX_DESCRIPTION, RemoveTask, ResumeTask, SendMessage, Task, TaskList, TaskQuery, TaskStatus,
@@ -92,7 +93,9 @@ pub async fn submit(
         return Ok(task);
     }
     let new = intake::new_task(app, &who, peer, request).await?;
-    Ok(app.store.create_task(new, key).await?.0)
+    let (task, _) = app.store.create_task(new, key).await?;
+    fault::reached(Point::Created).await;
+    Ok(task)
 }
 
 /// One task.

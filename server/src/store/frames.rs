@@ -102,8 +102,16 @@ impl Tx<'_> {
                     .await?;
                 self.transition(task, state.into(), reason).await?;
             }
+            FrameBody::Launch { session_id } => {
+                sqlx::query("UPDATE attempts SET launched = ? WHERE task_id = ? AND number = ?")
+                    .bind(session_id)
+                    .bind(task.id)
+                    .bind(task.attempt)
+                    .execute(&mut *self.conn)
+                    .await?;
+            }
             FrameBody::Session { session_id, model } => {
-                sqlx::query("UPDATE attempts SET session_id = ? WHERE task_id = ? AND number = ?")
+                sqlx::query("UPDATE attempts SET session_id = ?, launched = NULL WHERE task_id = ? AND number = ?")
                     .bind(session_id)
                     .bind(task.id)
                     .bind(task.attempt)

@@ -74,7 +74,7 @@ async fn claim(tx: &mut Tx<'_>, holder: Uuid, lease_secs: u32) -> Result<Option<
              WHERE a.state IN ('pending', 'running', 'waiting', 'paused') AND a.lease_until < ?2 \
                 AND a.holder IS NOT ?3 AND (a.state <> 'paused' OR a.wanted) \
              ORDER BY a.created_at LIMIT 1) \
-         RETURNING task_id, number, state, prompt, from_session, session_id, lease_epoch, last_source_seq, worked_ms",
+         RETURNING task_id, number, state, prompt, from_session, session_id, launched, lease_epoch, last_source_seq, worked_ms",
     )
     .bind(expiry(lease_secs))
     .bind(micros(now()))
@@ -109,6 +109,7 @@ async fn claim(tx: &mut Tx<'_>, holder: Uuid, lease_secs: u32) -> Result<Option<
         },
         spec,
         begun: own.is_some(),
+        launched: row.try_get("launched")?,
         session_id: own.or(row.try_get("from_session")?),
         recovered,
         last_source_seq: number(&row, "last_source_seq")?.unwrap_or_default(),

@@ -2,6 +2,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use cadence_agent::fault::{self, Point};
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
 
@@ -103,6 +104,7 @@ async fn commit(connection: &mut SqliteConnection, hub: &Hub, jobs: Vec<Job>) {
     let (outcome, changes, snapshots) = transact(connection, jobs, &mut replies).await;
     match outcome {
         Ok(()) => {
+            fault::reached(Point::Stored).await;
             hub.publish(changes.events, snapshots, changes.commands, changes.work);
             replies.into_iter().for_each(|reply| reply(Ok(())));
         }
@@ -160,6 +162,9 @@ async fn transact(
             if let Some(task) = rows::task(&mut *connection, *id).await? {
                 snapshots.push(task);
             }
+        }
+        if fault::fails(Point::Storing) {
+            return Err(StoreError::DiskFull);
         }
         run_sql(connection, "COMMIT").await
     }

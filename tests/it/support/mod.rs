@@ -3,7 +3,7 @@
 mod claude;
 mod command;
 mod http;
-mod processes;
+pub mod processes;
 mod redact;
 mod repo;
 mod server;
@@ -23,7 +23,7 @@ use cadence_fakes::messages::MessagesApi;
 use tempfile::TempDir;
 
 pub use command::{Cmd, Running};
-pub use http::Http;
+pub use http::{Http, runtime};
 pub use redact::{redacted, snapshots};
 pub use repo::Repo;
 pub use server::{Server, TOKEN};

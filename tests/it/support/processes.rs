@@ -23,6 +23,34 @@ pub fn kill_all_of(home: &Path) {
     }
 }
 
+/// Everything that descends from a process: ids and command lines, parents first.
+pub fn below(root: i32) -> Vec<(i32, String)> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let all: Vec<(i32, i32, String)> = entries
+        .filter_map(|entry| {
+            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+            let parent = stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()?;
+            let line = fs::read(entry.path().join("cmdline")).ok()?;
+            Some((pid, parent, String::from_utf8_lossy(&line).replace('\0', " ")))
+        })
+        .collect();
+    let mut found: Vec<(i32, String)> = Vec::new();
+    let mut open = vec![root];
+    while let Some(parent) = open.pop() {
+        for (pid, _, line) in all.iter().filter(|process| process.1 == parent) {
+            found.push((*pid, line.clone()));
+            open.push(*pid);
+        }
+    }
+    found
+}
+
+/// Kills a process that may have ended by itself.
+pub fn kill_hard(pid: i32) {
+    let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+}
+
 /// Ids and command lines. Only Linux tells the environment of a process; elsewhere this finds nothing.
 fn all_of(home: &Path) -> Vec<(i32, String)> {
     let wanted = format!("HOME={}", home.display());

@@ -15,10 +15,15 @@ pub struct Server {
 
 impl Server {
     pub(super) fn start(env: &TestEnv) -> Self {
+        Self::start_with(Self::command(env))
+    }
+
+    /// The command of a server with data of its own, to be changed before it is started.
+    pub fn command(env: &TestEnv) -> Cmd {
         let data = env.path("serve");
         let serve = env.cadence(["serve", "--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()]);
         // What a killed server ran is taken up when its lease has expired.
-        Self::start_with(serve.args(["--lease-secs", "3"]))
+        serve.args(["--lease-secs", "3"])
     }
 
     /// Starts a server with a command of one's own.
@@ -29,6 +34,10 @@ impl Server {
         let (_, rest) = output.split_once("listening on ").unwrap();
         let url = rest.split_whitespace().next().unwrap().trim_end_matches('/').to_owned();
         Self { running: Some(running), url }
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.running.as_ref().map_or(0, |running| running.pid().as_raw())
     }
 
     pub fn url(&self) -> &str {

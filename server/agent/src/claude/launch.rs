@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use cadence_protocol::PermissionMode;
-use uuid::Uuid;
 
 use super::NAME;
 use crate::agent::{AgentError, Launch, SessionStart};
@@ -88,7 +87,7 @@ fn arguments(launch: &Launch) -> Result<Vec<String>, AgentError> {
     arguments.push(format!("--permission-mode={mode}"));
     arguments.push(format!("--add-dir={}", launch.directory.display()));
     arguments.push(match &launch.session {
-        SessionStart::New => format!("--session-id={}", Uuid::new_v4()),
+        SessionStart::New(id) => format!("--session-id={id}"),
         SessionStart::Resume(session) => format!("--resume={}", checked("session", session)?),
     });
     if let Some(model) = launch.model.as_deref().filter(|model| !model.is_empty()) {
@@ -122,6 +121,8 @@ fn refuse(reason: String) -> AgentError {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use uuid::Uuid;
+
     use super::*;
 
     fn launch() -> Launch {

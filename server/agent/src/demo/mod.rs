@@ -6,6 +6,7 @@
 //! directives like `[[ask]]` make it do more.
 
 mod edit;
+mod memory;
 mod perform;
 mod program;
 mod scratch;
@@ -16,7 +17,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use cadence_protocol::PermissionMode;
-use uuid::Uuid;
 
 use crate::agent::{Agent, AgentError, BoxFuture, Input, Launch, Probe, Session, SessionStart};
 use crate::claude::session;
@@ -67,7 +67,7 @@ fn spec(launch: &Launch) -> HostSpec {
     };
     let mut args = vec!["demo-agent".to_owned(), format!("--permission-mode={mode}")];
     args.push(match &launch.session {
-        SessionStart::New => format!("--session-id={}", Uuid::new_v4()),
+        SessionStart::New(id) => format!("--session-id={id}"),
         SessionStart::Resume(session) => format!("--resume={session}"),
     });
     args.extend(launch.max_turns.map(|turns| format!("--max-turns={turns}")));

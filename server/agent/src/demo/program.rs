@@ -6,8 +6,10 @@ use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::memory::Memory;
 use super::script::{self, Step};
 use super::wire::{self, Incoming, Wire};
 
@@ -83,6 +85,9 @@ pub(super) struct Program {
     pub(super) directory: PathBuf,
     inbox: Receiver<Incoming>,
     unfinished: Work,
+    memory: Memory,
+    /// The session that it is to go on with is not known here.
+    forgotten: bool,
     /// Messages that were not taken up yet.
     messages: VecDeque<(Value, String)>,
     pub(super) answers: Vec<(String, Value)>,
@@ -102,12 +107,22 @@ impl Program {
         let (sender, inbox) = channel();
         std::thread::spawn(move || wire::read(std::io::stdin().lock(), &sender));
         let allowed = options.mode == "acceptEdits";
+        let directory = std::env::current_dir().unwrap_or_default();
+        let memory = Memory::of(&options.session, &directory);
+        let recalled = memory.recall().filter(|_| options.resumed);
+        let forgotten = options.resumed
+            && (std::env::var_os(FORGET_VARIABLE).is_some() || (memory.is_kept() && recalled.is_none()));
+        let mut unfinished = recalled.unwrap_or_default();
+        unfinished.interrupt();
+        unfinished.tidy();
         Self {
             wire: Wire { session: options.session.clone() },
             options,
-            directory: std::env::current_dir().unwrap_or_default(),
+            directory,
             inbox,
-            unfinished: Work::default(),
+            unfinished,
+            memory,
+            forgotten,
             messages: VecDeque::new(),
             answers: Vec::new(),
             closed: false,
@@ -122,7 +137,7 @@ impl Program {
     }
 
     fn serve(mut self) -> ExitCode {
-        if self.options.resumed && std::env::var_os(FORGET_VARIABLE).is_some() {
+        if self.forgotten {
             let error = format!("No conversation found with session ID: {}", self.options.session);
             self.wire.line(json!({
                 "type": "result", "subtype": "error_during_execution", "is_error": true, "errors": [error],
@@ -218,7 +233,10 @@ impl Program {
         if let Err(stop) = end {
             if stop == Stop::Interrupted {
                 work.interrupt();
+                self.memory.keep(&work);
                 self.unfinished = work;
+            } else if stop != Stop::Failed {
+                self.memory.keep(&Work::default());
             }
             return Err(stop);
         }
@@ -243,6 +261,7 @@ impl Program {
             work.elapsed = 0;
             // Messages that came meanwhile are taken up here, between two steps.
             while self.listen(Some(Instant::now()))? {}
+            self.memory.keep(work);
             self.take_messages(work);
         }
         self.show(work);
@@ -251,9 +270,16 @@ impl Program {
 
     fn take_messages(&mut self, work: &mut Work) {
         while let Some((uuid, text)) = self.messages.pop_front() {
-            self.wire.replay(&uuid, &text);
             let scratch = is_scratch(&self.directory);
-            work.add(script::plan(&text, scratch));
+            let plan = script::plan(&text, scratch);
+            if !plan.steps.is_empty() && work.steps.front() == Some(&Step::Fail) {
+                // Told to do something else, it does not fail again.
+                *work = Work::default();
+            }
+            work.add(plan);
+            // Whoever is told that it was taken does not say it again.
+            self.memory.keep(work);
+            self.wire.replay(&uuid, &text);
         }
     }
 
@@ -301,8 +327,8 @@ impl Program {
 }
 
 /// The steps of a turn and how long they take.
-#[derive(Debug, Default)]
-struct Work {
+#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Work {
     steps: VecDeque<Step>,
     titles: Vec<String>,
     done: usize,
@@ -328,13 +354,27 @@ impl Work {
         self.tick = Duration::from_secs_f64(seconds / (count * self.ticks) as f64);
     }
 
+    #[cfg(test)]
+    pub fn of(prompt: &str) -> Self {
+        let mut work = Self::default();
+        work.add(script::plan(prompt, false));
+        work
+    }
+
     /// Prepares to go on later. A wait that was cut short is not taken up again.
     fn interrupt(&mut self) {
-        if matches!(self.steps.front(), Some(Step::Sleep(_))) {
+        if matches!(self.steps.front(), Some(Step::Sleep(_) | Step::Hang)) {
             self.steps.pop_front();
             self.done += 1;
         }
         self.elapsed = 0;
+    }
+
+    /// Keeps only the last words of what is done.
+    fn tidy(&mut self) {
+        if self.steps.is_empty() {
+            *self = Self { summary: std::mem::take(&mut self.summary), ..Self::default() };
+        }
     }
 
     fn todos(&self) -> Vec<Value> {

@@ -19,8 +19,10 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// One thing that the demo agent does.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Step {
     Say(String),
     Run(String),
@@ -71,7 +73,11 @@ pub fn plan(prompt: &str, scratch: bool) -> Plan {
         return Plan { steps, summary: Some("I did as the directives said.".into()) };
     };
     if goes_on(title) {
-        return Plan { steps, summary: None };
+        // What was said beside it.
+        let rest = words.split_once(title).map_or("", |(_, rest)| rest).trim();
+        let more = if rest.is_empty() { Plan { steps: Vec::new(), summary: None } } else { plan(rest, scratch) };
+        steps.extend(more.steps);
+        return Plan { steps, summary: more.summary };
     }
     let (work, summary) = if scratch { scratch_work(&words) } else { None }.unwrap_or_else(|| note(title));
     steps.extend(work);
@@ -81,7 +87,7 @@ pub fn plan(prompt: &str, scratch: bool) -> Plan {
 /// Whether a message asks for nothing but to go on with what was interrupted.
 fn goes_on(title: &str) -> bool {
     let title = title.to_lowercase();
-    ["continue", "go on", "carry on", "resume"].iter().any(|words| title.starts_with(words))
+    ["continue", "go on", "carry on", "resume", "you were interrupted"].iter().any(|words| title.starts_with(words))
 }
 
 /// Takes the directives out of a prompt. Those that are not known, or lack what they need, become a remark.
@@ -196,6 +202,7 @@ mod tests {
     #[test]
     fn a_message_to_go_on_adds_nothing() {
         assert_eq!(plan("Continue where you left off.", true), Plan { steps: Vec::new(), summary: None });
+        assert_eq!(plan("Go on.\n\nAdd tests", true), plan("Add tests", true));
     }
 
     #[test]

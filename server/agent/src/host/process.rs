@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::{HostSpec, Line, LineReader, kill_marked};
+use crate::fault;
 
 /// How much of the end of stderr is kept, in bytes.
 const STDERR_TAIL: usize = 4 << 10;
@@ -54,6 +55,7 @@ impl HostProcess {
         let mut child = Command::new(host)
             .arg("host")
             .env_clear()
+            .envs(fault::environment())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

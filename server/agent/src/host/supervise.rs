@@ -20,6 +20,7 @@ use nix::unistd::Pid;
 
 use super::cgroup::AgentGroup;
 use super::{HostSpec, MARKER_VARIABLE, tree};
+use crate::fault::{self, Point};
 
 /// Time between the polite and the hard end of an agent that is to be killed.
 const GRACE: Duration = Duration::from_millis(500);
@@ -66,6 +67,7 @@ fn host() -> Result<i32, (i32, String)> {
 
     become_subreaper();
     let _held = spec.lock.as_deref().map(hold).transpose().map_err(|message| (CANNOT_START, message))?;
+    fault::here(Point::HostStarted);
     let group = AgentGroup::create(&spec.marker);
     let start = || start_agent(&spec);
     let (agent, stdin) = match &group {
@@ -74,6 +76,7 @@ fn host() -> Result<i32, (i32, String)> {
     }
     .map_err(|error| (CANNOT_START, format!("cannot start {}: {error}", spec.program.display())))?;
 
+    fault::here(Point::HostLaunched);
     let (events, inbox) = channel();
     watch_signals(events.clone());
     let gone = Arc::new(Mutex::new(false));
@@ -83,6 +86,7 @@ fn host() -> Result<i32, (i32, String)> {
     std::thread::spawn(move || follow_orders(control, &queue, &events));
 
     let code = supervise(agent, &gone, &inbox);
+    fault::here(Point::HostEnding);
     end_tree(&spec, group.as_ref());
     Ok(code)
 }

@@ -17,6 +17,7 @@ use super::report::{Reporter, insist};
 use super::slots::Slot;
 use super::steer::{Held, Steering, Untaken};
 use super::{Runner, clock::Clock};
+use crate::fault::{self, Point};
 use crate::host::{MARKER_VARIABLE, kill_marked, marker};
 use crate::workspace::{Lock, Origin, Prepare, Workspace, WorkspaceError};
 use crate::{AgentError, Launch, SessionStart, TaskSource};
@@ -24,6 +25,10 @@ use crate::{AgentError, Launch, SessionStart, TaskSource};
 /// What an agent is told when it goes on after its process was gone.
 const CONTINUE: &str = "You were interrupted: the process that you ran in ended. Go on with the task where you left off; \
 look at the state of the files first.";
+
+/// How often an agent that something kills is started again within a time.
+const DEATHS: usize = 3;
+const DEATHS_WITHIN: Duration = Duration::from_secs(600);
 
 /// How much of the set-up command's output is kept, in bytes.
 const SETUP_OUTPUT: usize = 64 * 1024;
@@ -89,6 +94,7 @@ pub async fn run<S: TaskSource>(runner: Arc<Runner<S>>, claim: Claim, slot: Slot
             tracing::info!(task = %lease.task_id, attempt = lease.attempt, reason = %end.reason, "attempt ends");
             reporter.close().await;
             insist(&lost, "finish", || runner.source.finish(&lease, end.clone())).await;
+            fault::reached(Point::Ended).await;
         }
     }
 }
@@ -154,8 +160,12 @@ async fn whole<S: TaskSource>(
     };
 
     let mut usage = claim.usage;
-    let mut session = claim.session_id.clone().map_or(SessionStart::New, SessionStart::Resume);
-    let mut prompt = if claim.begun { CONTINUE.to_owned() } else { claim.spec.prompt.clone() };
+    // One that was launched has perhaps worked; whether it did, its session says.
+    let mut unsure = !claim.begun && claim.launched.is_some();
+    let known = if unsure { &claim.launched } else { &claim.session_id };
+    let mut session = known.clone().map_or_else(fresh, SessionStart::Resume);
+    let mut prompt = if claim.begun || unsure { CONTINUE.to_owned() } else { claim.spec.prompt.clone() };
+    let mut deaths = Vec::new();
     let (reason, summary) = loop {
         match steering.hold(reporter, &runner.closing).await {
             Held::Resumed => {}
@@ -184,6 +194,11 @@ async fn whole<S: TaskSource>(
             lock: Some(workspace.agent_lock()),
             raw_log: Some(workspace.agent_log()),
         };
+        if let SessionStart::New(id) = &session {
+            // Stored before the agent hears anything, so that no work is done that nobody knows of.
+            reporter.frame(FrameBody::Launch { session_id: id.to_string() }).await;
+            reporter.flush().await;
+        }
         let started = match agent.start(launch).await {
             Ok(started) => started,
             Err(error) => {
@@ -191,6 +206,7 @@ async fn whole<S: TaskSource>(
                 break (end.reason, end.summary);
             }
         };
+        fault::reached(Point::Launched).await;
         let first = (prompt_id, std::mem::take(&mut steering.messages));
         let source = runner.source.clone();
         let drive = Drive::new(source, claim.lease, started.input.clone(), reporter, clock, usage, first);
@@ -199,15 +215,26 @@ async fn whole<S: TaskSource>(
         match verdict {
             Verdict::End(reason, summary) => break (reason, summary),
             Verdict::Closing => return Leave::Closing,
-            Verdict::Held(None) => {}
-            Verdict::Held(Some(id)) => {
-                session = SessionStart::Resume(id);
-                CONTINUE.clone_into(&mut prompt);
+            Verdict::Died(id, how) => {
+                deaths.retain(|at: &Instant| at.elapsed() < DEATHS_WITHIN);
+                deaths.push(Instant::now());
+                if deaths.len() > DEATHS {
+                    break (EndReason::Failed, format!("{how}, as it was {DEATHS} times before in a short time."));
+                }
+                let message = format!("{how}; it is started again and goes on.");
+                reporter.event(EventData::Error { message, recoverable: true }).await;
+                go_on(id, &mut session, &mut prompt);
             }
-            Verdict::SessionGone if session != SessionStart::New => {
+            Verdict::Held(id) => go_on(id, &mut session, &mut prompt),
+            Verdict::SessionGone if unsure => {
+                unsure = false;
+                session = fresh();
+                claim.spec.prompt.clone_into(&mut prompt);
+            }
+            Verdict::SessionGone if matches!(session, SessionStart::Resume(_)) => {
                 let message = "The agent's session could not be continued; a new one begins.".to_owned();
                 reporter.event(EventData::Error { message, recoverable: true }).await;
-                session = SessionStart::New;
+                session = fresh();
                 prompt = anew(&claim);
             }
             Verdict::SessionGone => break (EndReason::Failed, "The agent lost its session.".to_owned()),
@@ -233,6 +260,22 @@ async fn early<S: TaskSource>(
         }
         _ => end,
     }
+}
+
+/// The next process goes on in the session, where the agent had one that has heard the prompt.
+fn go_on(id: Option<String>, session: &mut SessionStart, prompt: &mut String) {
+    match id {
+        Some(id) => {
+            *session = SessionStart::Resume(id);
+            CONTINUE.clone_into(prompt);
+        }
+        None if matches!(session, SessionStart::New(_)) => *session = fresh(),
+        None => {}
+    }
+}
+
+fn fresh() -> SessionStart {
+    SessionStart::New(Uuid::new_v4())
 }
 
 /// The prompt and what came while it waited.
@@ -283,6 +326,7 @@ async fn prepare<S: TaskSource>(
     };
     let note = |text: &str| tracing::info!(task = %task.id, "{text}");
     let workspace = runner.workspaces.prepare(&request, &note).await.map_err(broken)?;
+    fault::reached(Point::Prepared).await;
     let workspace = workspace.with_environment(environment.clone());
     let lock = workspace.lock(LOCK_LIMIT).await.map_err(broken)?;
     reporter
@@ -330,14 +374,17 @@ async fn closed(
     let kept: Result<_, WorkspaceError> = async {
         // Also waits until the agent's host has let go.
         let _lock = workspace.lock(LOCK_LIMIT).await?;
+        fault::reached(Point::Finishing).await;
         for note in workspace.finish(&commit_message(claim)).await?.notes {
             reporter.event(EventData::Error { message: note, recoverable: true }).await;
         }
+        fault::reached(Point::Committed).await;
         let changes = workspace.changes().await?;
         // Also where the work has come to nothing in the end: what was published before would be taken for it.
         if workspace.has_work().await? {
             workspace.publish().await?;
         }
+        fault::reached(Point::Published).await;
         Ok(changes)
     }
     .await;

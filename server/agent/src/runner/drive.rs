@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cadence_protocol::{
-    ApprovalKind, Command, CommandBody, EndReason, EventData, FrameBody, Lease, LiveState, Timestamp, Usage, WaitingFor,
+    ApprovalKind, Command, CommandBody, Decision, EndReason, EventData, FrameBody, Lease, LiveState, Timestamp, Usage,
+    WaitingFor,
 };
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::mpsc;
@@ -15,6 +16,7 @@ use uuid::Uuid;
 use super::clock::Clock;
 use super::report::Reporter;
 use super::steer::Untaken;
+use crate::fault::{self, Point};
 use crate::{Denial, Input, Output, TaskSource, TurnEnd, TurnOutcome};
 
 /// What an agent is told when it goes on without a message of its own.
@@ -33,6 +35,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(2);
 /// a server that it left running never does.
 const BACKGROUND_LIMIT: Duration = Duration::from_secs(300);
 
+/// Exit codes above this stand for a signal that ended the process.
+const SIGNALLED: i32 = 128;
+
 /// How the agent's work ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -41,6 +46,8 @@ pub enum Verdict {
     SessionGone,
     /// The agent was ended for a pause; it is started again in this session.
     Held(Option<String>),
+    /// Something killed the agent, and this is how; it is started again in this session.
+    Died(Option<String>, String),
     /// The runner closes.
     Closing,
 }
@@ -239,9 +246,18 @@ impl<'a, S: TaskSource> Drive<'a, S> {
                 }
                 let approval =
                     matches!(event, EventData::ApprovalRequested { .. } | EventData::ApprovalResolved { .. });
+                let point = match &event {
+                    EventData::ApprovalRequested { .. } => Some(Point::Asked),
+                    EventData::ToolUse { .. } => Some(Point::InTool),
+                    _ => None,
+                };
+                fault::reached(Point::Heard).await;
                 self.reporter.event(event).await;
                 if approval {
                     self.show_approvals().await;
+                }
+                if let Some(point) = point {
+                    fault::reached(point).await;
                 }
             }
             Output::Delta(text) => {
@@ -379,6 +395,7 @@ impl<'a, S: TaskSource> Drive<'a, S> {
 
     /// Carries out a command.
     pub async fn obey(&mut self, command: Command) {
+        fault::reached(Point::Commanded).await;
         match command.body {
             // Acknowledged by the attempt's end, so that it is not lost before that.
             CommandBody::Cancel { reason } => self.end(EndReason::Cancelled, format!("Cancelled {reason}.")).await,
@@ -411,6 +428,14 @@ impl<'a, S: TaskSource> Drive<'a, S> {
         }
     }
 
+    /// Nobody is there any more to hear the answers.
+    async fn withdraw_approvals(&mut self) {
+        for approval_id in std::mem::take(&mut self.approvals).into_keys() {
+            let (decision, by) = (Decision::Withdrawn, "agent".to_owned());
+            self.reporter.event(EventData::ApprovalResolved { approval_id, decision, by, answer: None }).await;
+        }
+    }
+
     pub async fn out_of_time(&mut self) {
         let (reason, text) = if self.limited {
             (EndReason::RateLimited, "The time ended while the model's service refused requests for their rate.")
@@ -435,10 +460,18 @@ impl<'a, S: TaskSource> Drive<'a, S> {
                 Verdict::Held(session)
             }
             _ => {
-                let how = code.map_or_else(|| "was killed".to_owned(), |code| format!("ended with exit code {code}"));
                 let last = stderr.trim().lines().last().unwrap_or_default();
                 let colon = if last.is_empty() { "" } else { ": " };
-                Verdict::End(EndReason::Failed, format!("The agent {how} before it was done{colon}{last}"))
+                match code {
+                    Some(code) if code <= SIGNALLED => {
+                        let how = format!("The agent ended with exit code {code} before it was done{colon}{last}");
+                        Verdict::End(EndReason::Failed, how)
+                    }
+                    _ => {
+                        self.withdraw_approvals().await;
+                        Verdict::Died(session, format!("The agent was killed{colon}{last}"))
+                    }
+                }
             }
         }
     }

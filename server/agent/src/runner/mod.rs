@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::slots::{Slot, Slots};
+use crate::fault::{self, Point};
 use crate::workspace::Workspaces;
 use crate::{Agent, AgentError, SourceError, TaskSource};
 
@@ -74,7 +75,10 @@ impl<S: TaskSource> Runner<S> {
             while attempts.try_join_next().is_some() {}
             // Not given up while it waits for the storage: an attempt that was claimed must not be dropped.
             match self.source.claim().await {
-                Ok(claim) => drop(attempts.spawn(guarded(self.clone(), claim, slots.take()))),
+                Ok(claim) => {
+                    fault::reached(Point::Claimed).await;
+                    attempts.spawn(guarded(self.clone(), claim, slots.take()));
+                }
                 Err(SourceError::Closed) => break,
                 Err(error) => {
                     tracing::warn!(%error, "no work could be taken");

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::slots::Slot;
+use crate::fault::{self, Point};
 use crate::{SourceError, TaskSource};
 
 /// Frames that wait to be stored before the agent is made to wait.
@@ -147,8 +148,12 @@ async fn send<S: TaskSource>(
                 Message::Flush(done) => flushed.push(done),
             }
         }
-        if !frames.is_empty() && insist(&lost, "report", || source.report(&lease, frames.clone())).await.is_none() {
-            return;
+        if !frames.is_empty() {
+            fault::reached(Point::Reporting).await;
+            if insist(&lost, "report", || source.report(&lease, frames.clone())).await.is_none() {
+                return;
+            }
+            fault::reached(Point::Reported).await;
         }
         for done in flushed {
             let _ = done.send(());

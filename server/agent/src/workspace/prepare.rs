@@ -12,6 +12,7 @@ use super::{
     COMMON, Environment, Identity, LOCK, Origin, Prepare, Record, Workspace, WorkspaceError, Workspaces, include, lock,
     private_dir, remove_tree, submodules, write_file,
 };
+use crate::fault::{self, Point};
 use crate::git::{Git, fields};
 
 /// How long another one that prepares the same task is waited for.
@@ -42,6 +43,7 @@ impl Workspaces {
         let before = Record::read(&home)?;
         let source = Source::find(&request.origin, &request.environment).await?;
         let mirror = self.mirror(source, &request.environment, progress).await?;
+        fault::reached(Point::Mirrored).await;
         let repository = match mirror.source() {
             Source::Local(located) => Some(located.common.clone()),
             Source::Url { .. } => None,
@@ -101,6 +103,7 @@ impl Workspaces {
         }
         workspace.keep_settings()?;
         workspace.keep_known().await?;
+        fault::reached(Point::CheckedOut).await;
         record.write(&home)?;
         Ok(workspace)
     }
