@@ -3,13 +3,14 @@
 # Version of the Claude Code CLI that the tests drive.
 export CLAUDE_VERSION ?= 2.1.197
 
-.PHONY: help run test check bench tools
+.PHONY: help run test check bench chaos tools
 
 help:
 	@echo 'make run     build cadence and show it at work: three demo agents, no account needed'
 	@echo 'make test    run all tests (FILTER=name for some)'
 	@echo 'make check   formatting, lints, feature combinations, licences'
 	@echo 'make bench   measure it beside floors and peers (PART=events, api or program for one)'
+	@echo 'make chaos   1,000 tasks while everything fails at random (SEED=n repeats a run, TASKS=n)'
 	@echo 'make tools   install what the tests and checks need'
 
 run:
@@ -36,6 +37,11 @@ bench:
 	@.ci/tools build
 	cargo build --release --locked -p cadence -p cadence-bench
 	target/release/cadence-bench $(PART)
+
+chaos:
+	@.ci/tools test
+	CADENCE_CHAOS_SEED=$${SEED:-$$(date +%s)} CADENCE_CHAOS_TASKS=$${TASKS:-1000} \
+		cargo test --locked -p cadence --test it -- --exact chaos::nothing_is_lost_in_chaos --nocapture
 
 tools:
 	@.ci/tools test

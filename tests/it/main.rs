@@ -4,6 +4,7 @@
 mod api;
 mod approvals;
 
+mod chaos;
 mod completion;
 mod conversation;
 mod demo;

@@ -261,8 +261,9 @@ impl Translator {
             _ if !result.errors.is_empty() => result.errors.join("; "),
             _ => turn.text,
         };
-        if !matches!(outcome, TurnOutcome::Success | TurnOutcome::Interrupted) {
-            let recoverable = matches!(outcome, TurnOutcome::RateLimited { .. } | TurnOutcome::ResumeFailed);
+        // A session that is not known may never have been: whoever asked for it knows whether that is worth a word.
+        if !matches!(outcome, TurnOutcome::Success | TurnOutcome::Interrupted | TurnOutcome::ResumeFailed) {
+            let recoverable = matches!(outcome, TurnOutcome::RateLimited { .. });
             actions.push(event(EventData::Error { message: summary.clone(), recoverable }));
         }
         if !self.acknowledges && outcome != TurnOutcome::ResumeFailed {

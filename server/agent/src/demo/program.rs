@@ -231,13 +231,14 @@ impl Program {
         self.wire.say(&format!("I am the demo agent: no model, I follow a script{again}."));
         let end = self.work(&mut work);
         if let Err(stop) = end {
-            if stop == Stop::Interrupted {
-                work.interrupt();
-                self.memory.keep(&work);
-                self.unfinished = work;
-            } else if stop != Stop::Failed {
-                self.memory.keep(&Work::default());
+            match stop {
+                Stop::Interrupted => work.interrupt(),
+                // Told to go on, it fails again.
+                Stop::Failed => {}
+                Stop::Budget | Stop::Turns => work = Work::default(),
             }
+            self.memory.keep(&work);
+            self.unfinished = work;
             return Err(stop);
         }
         let summary = format!("Demo agent (no model): {}", work.summary);
