@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use cadence_agent::git::OLDEST;
+use cadence_agent::host::has_control_groups;
 use cadence_agent::{Agent, AgentError, claude::Claude, demo::Demo};
 use serde::Serialize;
 use tokio::process::Command;
@@ -89,6 +90,7 @@ pub async fn run(
     let environment: BTreeMap<String, String> = checkout::environment().collect();
     checks.push(agent("claude", &Claude, &environment, default == "claude").await);
     checks.push(agent("demo agent", &Demo, &environment, default == "demo").await);
+    checks.push(processes());
     checks.push(keys(&environment));
     match &settings {
         Ok(settings) => {
@@ -169,6 +171,19 @@ async fn agent(
             Check::new(name, missing, format!("{program} was not found")).hint(hint)
         }
         Err(error) => Check::new(name, missing, error.to_string()),
+    }
+}
+
+/// How what an agent leaves running is ended.
+fn processes() -> Check {
+    if has_control_groups() {
+        return Check::new("processes", State::Ok, "each agent in a control group of its own");
+    }
+    let check = Check::new("processes", State::Ok, "found by walking the process tree");
+    if cfg!(target_os = "linux") {
+        check.hint("Where cgroup v2 is delegated, agents get control groups.")
+    } else {
+        check
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use cadence_agent::host::{HostProcess, HostSpec, MAX_LINE, kill_marked};
+use cadence_agent::host::{HostProcess, HostSpec, MAX_LINE, has_control_groups, kill_marked};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::{alive, environment, eventually, host_program, pid_in};
@@ -164,6 +164,22 @@ async fn what_a_killed_host_left_is_found_by_its_marker() {
     assert!(!alive(daemon));
     let marker = spec.marker;
     assert_eq!(tokio::task::spawn_blocking(move || kill_marked(&marker)).await.unwrap(), 0);
+}
+
+/// Without a control group nothing tells such a process from any other; with one, it cannot leave.
+#[tokio::test]
+async fn what_cleared_its_environment_is_found_by_its_control_group() {
+    let home = TempDir::new().unwrap();
+    let spec = spec(home.path(), &format!("{DAEMON}; exec sleep 600"));
+    let host = host(&spec).await;
+    let daemon = pid_in(&home.path().join("pid")).await;
+    kill(Pid::from_raw(host.id().unwrap().cast_signed()), Signal::SIGKILL).unwrap();
+    host.wait().await;
+    let survived = alive(daemon);
+    if survived {
+        kill(Pid::from_raw(daemon), Signal::SIGKILL).unwrap();
+    }
+    assert_eq!(survived, !has_control_groups());
 }
 
 #[tokio::test]

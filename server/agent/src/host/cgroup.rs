@@ -58,6 +58,11 @@ impl Drop for AgentGroup {
     }
 }
 
+/// Whether agents get control groups on this machine. Makes one to see, and removes it.
+pub fn usable() -> bool {
+    AgentGroup::create(&format!("probe-{}", std::process::id())).is_some()
+}
+
 /// Kills what a dead host left in the group of `marker`.
 pub fn kill_left_behind(marker: &str) {
     let Some(home) = own_group() else { return };

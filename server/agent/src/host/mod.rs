@@ -17,6 +17,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use cgroup::usable as has_control_groups;
 pub use lines::{Line, LineReader, MAX_LINE};
 pub use marks::all_marked;
 pub use process::{HostExit, HostProcess, StderrSink};
