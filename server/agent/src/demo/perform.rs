@@ -3,7 +3,7 @@
 use std::io::{Read, Seek};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
@@ -74,8 +74,13 @@ impl Program {
                     left -= part;
                 }
             }
-            Step::Events(count) => {
+            Step::Events(count, rate) => {
+                let started = Instant::now();
                 for number in 1..=count {
+                    if let Some(rate) = rate {
+                        let due = started + Duration::from_secs_f64(f64::from(number) / rate);
+                        self.pause(due.saturating_duration_since(Instant::now()))?;
+                    }
                     self.wire.assistant(json!({"type": "text", "text": format!("Event {number} of {count}.")}));
                 }
             }

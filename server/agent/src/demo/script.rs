@@ -10,7 +10,8 @@
 //! | `[[run COMMAND]]` | runs a command |
 //! | `[[sleep SECONDS]]` | waits; can be interrupted |
 //! | `[[output BYTES]]` | runs commands that print that much |
-//! | `[[events N]]` | says N sentences |
+//! | `[[events N]]` | says N sentences, as fast as it can |
+//! | `[[events N RATE]]` | says N sentences, RATE a second |
 //! | `[[invalid-utf8]]` | says something that is no UTF-8 |
 //! | `[[daemonize]]` | leaves a process in a session of its own behind, and prints its id |
 //! | `[[spend USD]]` | claims to have spent that much |
@@ -27,13 +28,21 @@ pub enum Step {
     Say(String),
     Run(String),
     Read(String),
-    Replace { path: String, old: String, new: String },
-    Append { path: String, text: String },
+    Replace {
+        path: String,
+        old: String,
+        new: String,
+    },
+    Append {
+        path: String,
+        text: String,
+    },
     Ask(String),
     Question,
     Sleep(Duration),
     Output(u64),
-    Events(u32),
+    /// How many, and how many a second where that is told.
+    Events(u32, Option<f64>),
     InvalidUtf8,
     Daemonize,
     Spend(f64),
@@ -45,7 +54,7 @@ impl Step {
     /// What the step is called in the agent's list.
     pub fn title(&self) -> String {
         match self {
-            Self::Say(_) | Self::Events(_) | Self::InvalidUtf8 => "Tell about it".into(),
+            Self::Say(_) | Self::Events(..) | Self::InvalidUtf8 => "Tell about it".into(),
             Self::Run(command) | Self::Ask(command) => format!("Run `{command}`"),
             Self::Read(path) => format!("Read {path}"),
             Self::Replace { path, .. } | Self::Append { path, .. } => format!("Edit {path}"),
@@ -117,7 +126,7 @@ fn directive(text: &str) -> Step {
             seconds.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).map(Step::Sleep)
         }
         ("output", bytes) => bytes.parse().ok().map(Step::Output),
-        ("events", count) => count.parse().ok().map(Step::Events),
+        ("events", argument) => events(argument),
         ("invalid-utf8", _) => Some(Step::InvalidUtf8),
         ("daemonize", _) => Some(Step::Daemonize),
         ("spend", usd) => usd.parse().ok().filter(|usd: &f64| usd.is_finite() && *usd >= 0.0).map(Step::Spend),
@@ -126,6 +135,14 @@ fn directive(text: &str) -> Step {
         _ => None,
     };
     known.unwrap_or_else(|| Step::Say(format!("I do not understand the directive `{text}`.")))
+}
+
+fn events(argument: &str) -> Option<Step> {
+    let mut words = argument.split_whitespace();
+    let count = words.next()?.parse().ok()?;
+    let Some(rate) = words.next() else { return Some(Step::Events(count, None)) };
+    let rate = rate.parse().ok().filter(|rate| (0.01..=100_000.0).contains(rate))?;
+    Some(Step::Events(count, Some(rate)))
 }
 
 fn scratch_work(words: &str) -> Option<(Vec<Step>, String)> {
@@ -190,6 +207,15 @@ mod tests {
         assert!(matches!(&plan.steps[3], Step::Say(text) if text.contains("output")));
         let text = "- A demo agent was asked: do it\n".into();
         assert_eq!(plan.steps[5], Step::Append { path: "cadence-demo.md".into(), text });
+    }
+
+    #[test]
+    fn events_may_be_told_how_fast_they_come() {
+        assert_eq!(
+            plan("[[events 3]][[events 4 0.5]]", true).steps,
+            [Step::Events(3, None), Step::Events(4, Some(0.5))]
+        );
+        assert!(matches!(&plan("[[events 3 0]]", true).steps[..], [Step::Say(text)] if text.contains("events 3 0")));
     }
 
     #[test]
