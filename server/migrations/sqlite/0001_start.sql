@@ -19,7 +19,8 @@ CREATE TABLE tokens (
 ) STRICT;
 
 CREATE TABLE tasks (
-    id              BLOB PRIMARY KEY NOT NULL,
+    number          INTEGER PRIMARY KEY,           -- in the order in which they came, whatever the clock said
+    id              BLOB NOT NULL UNIQUE,
     user_id         BLOB NOT NULL REFERENCES users (id),
     hex_id          TEXT NOT NULL,                 -- the id in hexadecimal, for search by prefix
     description     TEXT NOT NULL,
@@ -61,11 +62,27 @@ CREATE TABLE tasks (
     updated_at      INTEGER NOT NULL,
     started_at      INTEGER,
     completed_at    INTEGER,
-    archived_at     INTEGER
+    archived_at     INTEGER,
+    archived        INTEGER NOT NULL GENERATED ALWAYS AS (archived_at IS NOT NULL) VIRTUAL,
+    repo_place      TEXT GENERATED ALWAYS AS (coalesce(repo_path, repo_url)) VIRTUAL
 ) STRICT;
-CREATE INDEX tasks_by_user ON tasks (user_id, created_at DESC, id DESC);
-CREATE INDEX tasks_by_status ON tasks (user_id, status, created_at DESC, id DESC);
-CREATE INDEX tasks_by_hex ON tasks (user_id, hex_id);
+-- Every index ends with the number: each range of equal values is a list of tasks, newest last.
+CREATE INDEX tasks_by_age ON tasks (user_id, archived);
+CREATE INDEX tasks_by_status ON tasks (user_id, archived, status);
+CREATE INDEX tasks_by_repo_name ON tasks (user_id, archived, repo_name, status);
+CREATE INDEX tasks_by_repo_place ON tasks (user_id, archived, repo_place, status);
+CREATE INDEX tasks_by_hex ON tasks (user_id, archived, hex_id);
+
+-- Finds any part of a description that has three characters or more. The texts themselves are in `tasks`.
+CREATE VIRTUAL TABLE task_texts USING fts5 (
+    description, content = '', contentless_delete = 1, tokenize = 'trigram'
+);
+CREATE TRIGGER task_texts_add AFTER INSERT ON tasks BEGIN
+    INSERT INTO task_texts (rowid, description) VALUES (new.number, substr(new.description, 1, 4000));
+END;
+CREATE TRIGGER task_texts_remove AFTER DELETE ON tasks BEGIN
+    DELETE FROM task_texts WHERE rowid = old.number;
+END;
 
 CREATE TABLE attempts (
     task_id         BLOB NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,

@@ -79,7 +79,7 @@ pub struct TaskQuery {
     /// Name, URL or path of a repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repo: Option<String>,
-    /// Text in the description, or the beginning of an id.
+    /// Text in the first 4,000 characters of the description, in any case, or the beginning of an id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub q: Option<String>,
     /// `true` shows archived tasks only, `all` shows both; otherwise they are left out.

@@ -28,7 +28,7 @@ pub async fn list(
     ApiQuery(query): ApiQuery<TaskQuery>,
 ) -> Result<Json<TaskList>, Failure> {
     let (tasks, next) = app.store.tasks(who.user_id, filter(query)?).await?;
-    Ok(Json(TaskList { tasks, next_cursor: next.map(|(at, id)| format!("{at:x}-{}", id.simple())) }))
+    Ok(Json(TaskList { tasks, next_cursor: next.map(|number| format!("{number:x}")) }))
 }
 
 fn filter(query: TaskQuery) -> Result<Filter, Failure> {
@@ -55,11 +55,8 @@ fn filter(query: TaskQuery) -> Result<Filter, Failure> {
     })
 }
 
-fn place(cursor: &str) -> Result<(i64, Uuid), Failure> {
-    let parsed = cursor
-        .split_once('-')
-        .and_then(|(at, id)| Some((i64::from_str_radix(at, 16).ok()?, Uuid::try_parse(id).ok()?)));
-    parsed.ok_or_else(|| Failure::invalid("cursor", "it is not one that this server gave"))
+fn place(cursor: &str) -> Result<i64, Failure> {
+    i64::from_str_radix(cursor, 16).map_err(|_| Failure::invalid("cursor", "it is not one that this server gave"))
 }
 
 /// Creates a task. With an `Idempotency-Key` the same request gives the same task.

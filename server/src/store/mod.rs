@@ -7,6 +7,7 @@ mod commands;
 mod events;
 mod frames;
 mod leases;
+mod list;
 mod rows;
 mod tasks;
 mod tokens;

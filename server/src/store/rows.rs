@@ -51,8 +51,8 @@ pub struct Filter {
     /// `None` shows both.
     pub archived: Option<bool>,
     pub limit: u32,
-    /// Only tasks older than this one.
-    pub before: Option<(i64, Uuid)>,
+    /// Only tasks that came before the one with this number.
+    pub before: Option<i64>,
 }
 
 /// The columns that [`from_row`] reads. Kept in one place so that every query gives all of them.

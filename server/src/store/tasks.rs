@@ -1,11 +1,11 @@
-//! Tasks: create, read, list, archive, remove.
+//! Tasks: create, read, archive, remove.
 
 use cadence_protocol::{EventData, Task};
-use sqlx::{QueryBuilder, Sqlite, SqliteConnection};
+use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use super::changes::to_json;
-use super::rows::{self, COLUMNS, Filter, NewTask};
+use super::rows::{self, COLUMNS, NewTask};
 use super::{Store, StoreError, micros, now};
 
 /// What asked for a task with the same key before, and what came of it.
@@ -27,7 +27,7 @@ impl Store {
                 {
                     return Ok((task, false));
                 }
-                insert(tx, &new, micros(at)).await?;
+                let task = insert(tx, &new, micros(at)).await?;
                 sqlx::query(
                     "INSERT INTO attempts (task_id, number, user_id, state, prompt, created_at) VALUES (?, 1, ?, 'pending', ?, ?)",
                 )
@@ -47,7 +47,6 @@ impl Store {
                         .execute(&mut *tx.conn)
                         .await?;
                 }
-                let task = rows::owned(tx.conn, new.user_id, new.id).await?;
                 let asked = EventData::Message { text: new.description.clone(), from: new.user_name.clone() };
                 tx.append(&task, 1, [(at, asked)]).await?;
                 tx.changes.work = true;
@@ -64,67 +63,6 @@ impl Store {
 
     pub async fn task(&self, user: Uuid, id: Uuid) -> Result<Task, StoreError> {
         rows::owned(&mut *self.reads.acquire().await?, user, id).await
-    }
-
-    /// Tasks, newest first, and the place of the last one where there are more.
-    pub async fn tasks(&self, user: Uuid, filter: Filter) -> Result<(Vec<Task>, Option<(i64, Uuid)>), StoreError> {
-        // What looks like the beginning of an id is looked up as one first: there is an index for that.
-        if let Some(hex) = filter.text.as_deref().and_then(id_prefix) {
-            let found = self.list(user, &filter, Some(&hex)).await?;
-            if !found.0.is_empty() {
-                return Ok(found);
-            }
-        }
-        self.list(user, &filter, None).await
-    }
-
-    async fn list(
-        &self,
-        user: Uuid,
-        filter: &Filter,
-        id_prefix: Option<&str>,
-    ) -> Result<(Vec<Task>, Option<(i64, Uuid)>), StoreError> {
-        let mut sql = QueryBuilder::<Sqlite>::new(format!("SELECT {COLUMNS} FROM tasks WHERE user_id = "));
-        sql.push_bind(user);
-        match filter.archived {
-            Some(true) => drop(sql.push(" AND archived_at IS NOT NULL")),
-            Some(false) => drop(sql.push(" AND archived_at IS NULL")),
-            None => {}
-        }
-        if !filter.statuses.is_empty() {
-            sql.push(" AND status IN (");
-            let mut list = sql.separated(", ");
-            for status in &filter.statuses {
-                list.push_bind(status.as_str());
-            }
-            sql.push(")");
-        }
-        if let Some(repo) = &filter.repo {
-            sql.push(" AND (repo_name = ").push_bind(repo);
-            sql.push(" OR repo_url = ").push_bind(repo);
-            sql.push(" OR repo_path = ").push_bind(repo).push(")");
-        }
-        match (id_prefix, &filter.text) {
-            (Some(prefix), _) => {
-                // `g` comes after every hexadecimal digit.
-                sql.push(" AND hex_id >= ").push_bind(prefix.to_owned());
-                sql.push(" AND hex_id < ").push_bind(format!("{prefix}g"));
-            }
-            (None, Some(text)) => {
-                sql.push(" AND description LIKE ").push_bind(format!("%{}%", escape_like(text))).push(" ESCAPE '\\'");
-            }
-            (None, None) => {}
-        }
-        if let Some((created, id)) = filter.before {
-            sql.push(" AND (created_at, id) < (").push_bind(created).push(", ").push_bind(id).push(")");
-        }
-        sql.push(" ORDER BY created_at DESC, id DESC LIMIT ").push_bind(i64::from(filter.limit) + 1);
-        let found = sql.build().fetch_all(&self.reads).await?;
-        let mut tasks = found.iter().map(rows::from_row).collect::<Result<Vec<_>, _>>()?;
-        let more = tasks.len() > filter.limit as usize;
-        tasks.truncate(filter.limit as usize);
-        let next = if more { tasks.last().map(|task| (micros(task.created_at), task.id)) } else { None };
-        Ok((tasks, next))
     }
 
     /// Puts an ended task away, or takes it out again.
@@ -185,46 +123,37 @@ async fn repeated(conn: &mut SqliteConnection, user: Uuid, key: &Idempotency) ->
     }
 }
 
-async fn insert(tx: &mut super::Tx<'_>, new: &NewTask, at: i64) -> Result<(), StoreError> {
-    sqlx::query(
+async fn insert(tx: &mut super::Tx<'_>, new: &NewTask, at: i64) -> Result<Task, StoreError> {
+    let sql = format!(
         "INSERT INTO tasks (id, user_id, hex_id, description, repo_url, repo_name, repo_path, branch, base_branch, \
          base_commit, status, model, agent, source, executor, labels, permission_mode, budget_usd, max_turns, \
          timeout_secs, environment, attempt, created_at, updated_at) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?)",
-    )
-    .bind(new.id)
-    .bind(new.user_id)
-    .bind(new.id.simple().to_string())
-    .bind(&new.description)
-    .bind(&new.repo_url)
-    .bind(&new.repo_name)
-    .bind(&new.repo_path)
-    .bind(&new.branch)
-    .bind(&new.base_branch)
-    .bind(&new.base_commit)
-    .bind(&new.model)
-    .bind(&new.agent)
-    .bind(new.source.as_str())
-    .bind(new.executor.as_str())
-    .bind(to_json(&new.labels)?)
-    .bind(new.permission_mode.as_str())
-    .bind(new.spec.budget_usd)
-    .bind(new.spec.max_turns)
-    .bind(new.spec.timeout_secs.map(|secs| i64::try_from(secs).unwrap_or(i64::MAX)))
-    .bind(to_json(&new.spec.environment)?)
-    .bind(at)
-    .bind(at)
-    .execute(&mut *tx.conn)
-    .await?;
-    Ok(())
-}
-
-/// The text as the beginning of an id without hyphens, where it can be one.
-fn id_prefix(text: &str) -> Option<String> {
-    let hex: String = text.chars().filter(|c| *c != '-').collect::<String>().to_lowercase();
-    ((1..=32).contains(&hex.len()) && hex.chars().all(|c| c.is_ascii_hexdigit())).then_some(hex)
-}
-
-fn escape_like(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_")
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?) RETURNING {COLUMNS}",
+    );
+    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+        .bind(new.id)
+        .bind(new.user_id)
+        .bind(new.id.simple().to_string())
+        .bind(&new.description)
+        .bind(&new.repo_url)
+        .bind(&new.repo_name)
+        .bind(&new.repo_path)
+        .bind(&new.branch)
+        .bind(&new.base_branch)
+        .bind(&new.base_commit)
+        .bind(&new.model)
+        .bind(&new.agent)
+        .bind(new.source.as_str())
+        .bind(new.executor.as_str())
+        .bind(to_json(&new.labels)?)
+        .bind(new.permission_mode.as_str())
+        .bind(new.spec.budget_usd)
+        .bind(new.spec.max_turns)
+        .bind(new.spec.timeout_secs.map(|secs| i64::try_from(secs).unwrap_or(i64::MAX)))
+        .bind(to_json(&new.spec.environment)?)
+        .bind(at)
+        .bind(at)
+        .fetch_one(&mut *tx.conn)
+        .await?;
+    rows::from_row(&row)
 }

@@ -1,4 +1,5 @@
 //! What the stories of the storage share.
+#![allow(dead_code, reason = "each file of stories uses a part of it")]
 
 use cadence_protocol::{Executor, Frame, FrameBody, PermissionMode, TaskSourceKind, Timestamp};
 use cadence_server::store::{NewTask, TaskSpec};
