@@ -8,18 +8,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::serve::ListenerExt;
 use cadence_agent::claude::Claude;
 use cadence_agent::demo::Demo;
 use cadence_agent::runner::{Agents, Runner};
 use cadence_agent::workspace::Workspaces;
 use secrecy::ExposeSecret;
-use tokio::net::TcpListener;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{Exit, ServeConfig, ServeError};
 use crate::events::Hub;
-use crate::http::{Activity, App, Gate, router};
+use crate::http::{Activity, App, Gate, Patience, router};
 use crate::queue::Queue;
 use crate::store::{Principal, Store, StoreError};
 
@@ -27,6 +29,14 @@ use crate::store::{Principal, Store, StoreError};
 const OWNER: &str = "owner";
 /// How long running attempts may take to let go, and open requests to end.
 const CLOSE_LIMIT: Duration = Duration::from_secs(15);
+/// A peer that sends nothing for so long is asked whether it is there.
+const PEER_ASKED: Duration = Duration::from_secs(30);
+/// A peer whose machine has not taken what was sent for so long is gone.
+#[cfg(target_os = "linux")]
+const PEER_GONE: Duration = Duration::from_secs(60);
+/// What the kernel keeps for a peer beside what is on its way, in bytes: one that does not read shall not fill its memory.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 128 * 1024;
 const IDLE_LOOK: Duration = Duration::from_secs(5);
 /// Variables of the service that agents get too; everything else a task brings itself.
 const INHERITED: &[&str] = &["PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LC_ALL", "TMPDIR", "TZ"];
@@ -58,6 +68,7 @@ pub async fn serve(
         activity: activity.clone(),
         default_agent: config.default_agent.clone(),
         agents: agents.names(),
+        patience: Patience::default(),
         closing: closing.clone(),
     };
     let runner = Arc::new(Runner {
@@ -86,6 +97,7 @@ pub async fn serve(
         let _ = exit.send(why);
     };
     let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
+    let listener = listener.tap_io(|socket| prepare(socket));
     let mut server = tokio::spawn(axum::serve(listener, service).with_graceful_shutdown(ended).into_future());
     let exit = tokio::select! {
         // A server that was told to end may have ended by the time that this looks.
@@ -119,6 +131,21 @@ fn storage(error: StoreError) -> ServeError {
 
 fn inherited() -> BTreeMap<String, String> {
     INHERITED.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))).collect()
+}
+
+/// What is small goes out at once, and a peer that is gone without a word is noticed.
+fn prepare(socket: &TcpStream) {
+    let keepalive = TcpKeepalive::new().with_time(PEER_ASKED).with_interval(PEER_ASKED / 3).with_retries(3);
+    let kept = socket.set_nodelay(true).and_then(|()| SockRef::from(socket).set_tcp_keepalive(&keepalive));
+    // Where something is on its way to it, the kernel would ask on for a quarter of an hour.
+    #[cfg(target_os = "linux")]
+    let kept = kept
+        .and_then(|()| SockRef::from(socket).set_tcp_user_timeout(Some(PEER_GONE)))
+        .and_then(|()| SockRef::from(socket).set_tcp_notsent_lowat(UNSENT));
+    if let Err(error) = kept {
+        // The peer may be gone already.
+        tracing::debug!(%error, "a connection cannot be prepared");
+    }
 }
 
 /// Makes the data directory, for its owner alone, and takes it for this server.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use cadence_agent::workspace::{WorkspaceError, Workspaces};
 use cadence_server::{Exit as ServerExit, ServeConfig, ServeError};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use secrecy::SecretString;
 use time::OffsetDateTime;
 use tokio::io::AsyncReadExt as _;
@@ -27,6 +28,8 @@ const DEFAULT_LISTEN: &str = "127.0.0.1:8383";
 const IDLE: Duration = Duration::from_secs(30 * 60);
 /// How long an agent that was interrupted may take to let go of its workspace.
 const LEFT: Duration = Duration::from_secs(10);
+/// Open files that the server allows itself, where it may.
+const OPEN_FILES: u64 = 65_536;
 /// How long the storage may take to open.
 const READY: Duration = Duration::from_secs(60);
 
@@ -76,6 +79,7 @@ pub fn run(context: &Context, args: Args) -> CommandResult {
         let _ = nix::unistd::setsid();
     }
     start_log(&context.settings)?;
+    allow_connections();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -94,6 +98,17 @@ pub fn run(context: &Context, args: Args) -> CommandResult {
         }
     }
     result
+}
+
+/// Each connection is an open file, and what shells allow at first is little more than a thousand.
+fn allow_connections() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| match hard.min(OPEN_FILES) {
+        wanted if wanted > soft => setrlimit(Resource::RLIMIT_NOFILE, wanted, hard),
+        _ => Ok(()),
+    });
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
 }
 
 /// Brings home what agents left that were interrupted. What fails, or stays in a workspace, is an error: the data that it

@@ -1,24 +1,20 @@
 //! A task's events for one listener: stored ones first, then live ones, each once and in order, however slow it is.
 
-use std::collections::VecDeque;
-
 use axum::extract::ws::Utf8Bytes;
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use uuid::Uuid;
 
-use super::Live;
+use super::{EventText, Live};
 use crate::store::{Store, StoreError};
 
-/// Events read from storage at once.
-const PAGE: u32 = 256;
+/// About how much a listener is given at once, in bytes. It holds no more than that of what it has not taken.
+pub const BATCH: usize = 32 * 1024;
 
 /// What a listener gets next.
 #[derive(Clone, Debug)]
 pub enum Item {
-    Event {
-        seq: u64,
-        json: Utf8Bytes,
-    },
+    Event(EventText),
     Delta {
         json: Utf8Bytes,
     },
@@ -28,57 +24,91 @@ pub enum Item {
     },
 }
 
-/// The state of one listener.
+/// The state of one listener. What it has not asked for it does not hold.
 pub struct Feed {
     store: Store,
     user: Uuid,
     task: Uuid,
     after: u64,
     live: broadcast::Receiver<Live>,
-    pages: VecDeque<Item>,
     catching_up: bool,
+    /// Whether what is live follows on what was given, so that transient text is in its place.
+    in_step: bool,
 }
 
 impl Feed {
     /// Listens from now on, and then looks: nothing after `after` is missed.
     pub fn start(store: Store, user: Uuid, task: Uuid, after: u64) -> Self {
         let live = store.hub().subscribe(task);
-        Self { store, user, task, after, live, pages: VecDeque::new(), catching_up: true }
+        Self { store, user, task, after, live, catching_up: true, in_step: true }
     }
 
-    /// Waits for the next item. May be dropped while it waits without losing one.
-    pub async fn next(&mut self) -> Result<Item, StoreError> {
+    pub const fn task(&self) -> Uuid {
+        self.task
+    }
+
+    /// Waits for what comes next: one item or more, about [`BATCH`] bytes at most. May be dropped while it waits without
+    /// losing one.
+    pub async fn next(&mut self) -> Result<Vec<Item>, StoreError> {
         loop {
-            if let Some(item) = self.pages.pop_front() {
-                if let Item::Event { seq, .. } = item {
-                    self.after = seq;
-                }
-                return Ok(item);
-            }
             if self.catching_up {
-                let events = self.store.events(self.user, self.task, self.after, PAGE).await?;
-                self.catching_up = events.len() == PAGE as usize;
-                for event in events {
-                    let json = serde_json::to_string(&event).map_err(|e| StoreError::Corrupt(e.to_string()))?;
-                    self.pages.push_back(Item::Event { seq: event.seq, json: json.into() });
+                let events = self.store.event_texts(self.user, self.task, self.after, BATCH).await?;
+                if let Some(last) = events.last() {
+                    self.after = last.seq;
+                    return Ok(events.into_iter().map(Item::Event).collect());
                 }
-                continue;
+                self.catching_up = false;
             }
-            match self.live.recv().await {
-                Ok(Live::Event { seq, .. }) if seq <= self.after => {}
-                // A gap cannot be; if it were, storage has what is missing.
-                Ok(Live::Event { seq, .. }) if seq > self.after + 1 => self.catching_up = true,
-                Ok(Live::Event { seq, json }) => {
-                    self.after = seq;
-                    return Ok(Item::Event { seq, json });
-                }
-                Ok(Live::Delta { json }) => return Ok(Item::Delta { json }),
-                Err(RecvError::Lagged(_)) => {
-                    self.catching_up = true;
-                    return Ok(Item::Lagged { after: self.after });
-                }
+            let mut items = Vec::new();
+            let mut size = match self.live.recv().await {
+                Ok(live) => self.take(live, &mut items),
+                Err(RecvError::Lagged(_)) => self.lag(&mut items),
                 Err(RecvError::Closed) => return Err(StoreError::Closed),
+            };
+            while !self.catching_up && size < BATCH {
+                match self.live.try_recv() {
+                    Ok(live) => size += self.take(live, &mut items),
+                    Err(TryRecvError::Lagged(_)) => size += self.lag(&mut items),
+                    // That it is closed is seen when it is waited for.
+                    Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+                }
+            }
+            if !items.is_empty() {
+                return Ok(items);
             }
         }
+    }
+
+    /// Takes one in, and gives its size.
+    fn take(&mut self, live: Live, items: &mut Vec<Item>) -> usize {
+        match live {
+            Live::Event { seq, .. } if seq <= self.after => {
+                self.in_step |= seq == self.after;
+                0
+            }
+            Live::Event { seq, json: Some(json) } if seq == self.after + 1 => {
+                (self.after, self.in_step) = (seq, true);
+                let size = json.len();
+                items.push(Item::Event(EventText { seq, json }));
+                size
+            }
+            // A large one, or a gap: storage has it.
+            Live::Event { .. } => {
+                (self.catching_up, self.in_step) = (true, false);
+                0
+            }
+            Live::Delta { json } if self.in_step => {
+                let size = json.len();
+                items.push(Item::Delta { json });
+                size
+            }
+            Live::Delta { .. } => 0,
+        }
+    }
+
+    fn lag(&mut self, items: &mut Vec<Item>) -> usize {
+        (self.catching_up, self.in_step) = (true, false);
+        items.push(Item::Lagged { after: self.after });
+        0
     }
 }

@@ -7,15 +7,13 @@ use axum::http::{HeaderMap, header};
 use axum::response::sse::{Event as Sse, KeepAlive};
 use axum::response::{IntoResponse, Response};
 use cadence_protocol::{Event, EventList, EventQuery};
-use futures_util::Stream;
-use tokio::sync::mpsc;
-use tokio_stream::StreamExt;
-use tokio_stream::wrappers::ReceiverStream;
+use futures_util::StreamExt;
+use futures_util::stream::{self, Stream};
 use uuid::Uuid;
 
-use super::App;
 use super::auth::Reader;
 use super::error::{ApiPath, ApiQuery, Failure};
+use super::{App, OpenStream};
 use crate::events::feed::{Feed, Item};
 
 /// Stored events in order. With `Accept: text/event-stream` a live stream, whose ids are the `seq`, and which goes on after
@@ -44,7 +42,7 @@ pub async fn list(
                 .ok_or_else(|| Failure::bad_request("`Last-Event-ID` is not a seq of this task"))?,
             None => after,
         };
-        let stream = sse(app, who.user_id, id, after);
+        let stream = sse(&app, who.user_id, id, after);
         return Ok(axum::response::Sse::new(stream)
             .keep_alive(KeepAlive::new().interval(Duration::from_secs(15)))
             .into_response());
@@ -70,32 +68,24 @@ pub async fn one(
     Ok(Json(app.store.event(who.user_id, id, seq).await?))
 }
 
-fn sse(app: App, user: Uuid, task: Uuid, after: u64) -> impl Stream<Item = Result<Sse, Infallible>> {
-    // The channel is short: a client that does not read holds up only its own feed.
-    let (send, receive) = mpsc::channel(64);
-    let open = super::OpenStream::new(&app.activity);
-    tokio::spawn(async move {
-        let _open = open;
-        let mut feed = Feed::start(app.store.clone(), user, task, after);
-        loop {
-            let item = tokio::select! {
-                item = feed.next() => item,
-                () = app.closing.cancelled() => return,
-                () = send.closed() => return,
-            };
-            let sent = match item {
-                Ok(Item::Event { seq, json }) => Sse::default().id(seq.to_string()).data(json.as_str()),
-                Ok(Item::Delta { json }) => Sse::default().event("output_delta").data(json.as_str()),
-                Ok(Item::Lagged { .. }) => continue,
-                Err(error) => {
-                    tracing::warn!(%error, "a stream of events ended");
-                    return;
-                }
-            };
-            if send.send(sent).await.is_err() {
-                return;
+fn sse(app: &App, user: Uuid, task: Uuid, after: u64) -> impl Stream<Item = Result<Sse, Infallible>> + use<> {
+    let open = OpenStream::new(&app.activity);
+    let feed = Feed::start(app.store.clone(), user, task, after);
+    // Nothing is asked of the feed before the client has taken what came before.
+    let batches = stream::unfold((feed, open), |(mut feed, open)| async {
+        match feed.next().await {
+            Ok(items) => Some((items, (feed, open))),
+            Err(error) => {
+                tracing::warn!(%error, "a stream of events ended");
+                None
             }
         }
     });
-    ReceiverStream::new(receive).map(Ok)
+    let event = |item| match item {
+        Item::Event(event) => Some(Ok(Sse::default().id(event.seq.to_string()).data(event.json.as_str()))),
+        Item::Delta { json } => Some(Ok(Sse::default().event("output_delta").data(json.as_str()))),
+        Item::Lagged { .. } => None,
+    };
+    let events = batches.flat_map(move |items| stream::iter(items.into_iter().filter_map(event)));
+    events.take_until(app.closing.clone().cancelled_owned())
 }

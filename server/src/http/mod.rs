@@ -32,6 +32,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use auth::Gate;
+pub use ws::Patience;
 
 use crate::store::{Store, micros, now};
 
@@ -50,6 +51,7 @@ pub struct App {
     pub default_agent: String,
     /// Names of the agents that run here.
     pub agents: Vec<&'static str>,
+    pub patience: Patience,
     /// Ends the streams when the server stops.
     pub closing: CancellationToken,
 }

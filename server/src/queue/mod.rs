@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::store::{Store, StoreError};
 
 /// What can be waited for is listened to, and looked at so often all the same.
-const POLL: Duration = Duration::from_secs(1);
+const POLL: Duration = Duration::from_secs(5);
 
 /// Gives the attempts of a store to runners in the same process.
 #[derive(Clone)]

@@ -1,10 +1,11 @@
 use std::collections::BTreeSet;
 
-use cadence_protocol::{Event, EventData, Task, Timestamp};
+use cadence_protocol::{EventData, Task, Timestamp};
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
-use super::{StoreError, micros, rows};
+use super::events::StoredEvent;
+use super::{StoreError, micros};
 
 /// A transaction that remembers what it changed, so that it can be told once it is durable.
 pub struct Tx<'c> {
@@ -15,7 +16,7 @@ pub struct Tx<'c> {
 /// What a transaction changed.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
-    pub events: Vec<Event>,
+    pub events: Vec<StoredEvent>,
     pub tasks: BTreeSet<Uuid>,
     /// Tasks with a new command.
     pub commands: BTreeSet<Uuid>,
@@ -34,6 +35,8 @@ impl Changes {
 
 /// Largest JSON of an event's data that is kept in the event itself, in bytes.
 const INLINE: usize = 64 * 1024;
+/// Events that one statement inserts: the largest of these that there are.
+const ROWS: [usize; 4] = [64, 16, 4, 1];
 /// What is left of a text in the event where the whole is kept apart, in bytes.
 const EXCERPT: usize = 4 * 1024;
 
@@ -45,55 +48,68 @@ impl Tx<'_> {
         attempt: u32,
         events: impl IntoIterator<Item = (Timestamp, EventData)>,
     ) -> Result<(), StoreError> {
-        let mut stored = Vec::new();
-        let mut seq = rows::last_seq(self.conn, task.id).await?;
-        for (timestamp, data) in events {
-            seq += 1;
-            stored.push(Event { kind: data.kind().to_owned(), task_id: task.id, attempt, seq, timestamp, data });
-        }
-        if stored.is_empty() {
+        let events: Vec<_> = events.into_iter().collect();
+        if events.is_empty() {
             return Ok(());
         }
-        for event in &mut stored {
-            let mut json = to_json(&event.data)?;
-            if json.len() > INLINE {
-                let whole = std::mem::take(&mut json);
-                event.data = shorten(&event.data);
-                json = to_json(&event.data)?;
-                insert_event(self.conn, task, event, &json).await?;
-                sqlx::query("INSERT INTO event_data (task_id, seq, user_id, data) VALUES (?, ?, ?, ?)")
-                    .bind(task.id)
-                    .bind(event.seq as i64)
-                    .bind(task.user_id)
-                    .bind(whole)
-                    .execute(&mut *self.conn)
-                    .await?;
-            } else {
-                insert_event(self.conn, task, event, &json).await?;
+        let last: i64 = sqlx::query_scalar(
+            "UPDATE tasks SET last_seq = last_seq + ?, updated_at = ? WHERE id = ? RETURNING last_seq",
+        )
+        .bind(events.len() as i64)
+        .bind(micros(super::now()))
+        .bind(task.id)
+        .fetch_one(&mut *self.conn)
+        .await?;
+        let mut seq = last.unsigned_abs() - events.len() as u64;
+        let mut stored = Vec::with_capacity(events.len());
+        let mut large = Vec::new();
+        for (timestamp, event) in events {
+            seq += 1;
+            let mut data = to_json(&event)?;
+            if data.len() > INLINE {
+                let whole = std::mem::replace(&mut data, to_json(&shorten(&event))?);
+                large.push((seq, whole));
             }
+            stored.push(StoredEvent { task_id: task.id, attempt, seq, timestamp, data });
         }
-        sqlx::query("UPDATE tasks SET last_seq = ?, updated_at = ? WHERE id = ?")
-            .bind(seq as i64)
-            .bind(micros(super::now()))
-            .bind(task.id)
-            .execute(&mut *self.conn)
-            .await?;
+        insert_events(self.conn, task.user_id, &stored).await?;
+        for (seq, whole) in large {
+            sqlx::query("INSERT INTO event_data (task_id, seq, user_id, data) VALUES (?, ?, ?, ?)")
+                .bind(task.id)
+                .bind(seq as i64)
+                .bind(task.user_id)
+                .bind(whole)
+                .execute(&mut *self.conn)
+                .await?;
+        }
         self.changes.tasks.insert(task.id);
         self.changes.events.extend(stored);
         Ok(())
     }
 }
 
-async fn insert_event(conn: &mut SqliteConnection, task: &Task, event: &Event, json: &str) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO events (task_id, seq, user_id, attempt, at, data) VALUES (?, ?, ?, ?, ?, ?)")
-        .bind(task.id)
-        .bind(event.seq as i64)
-        .bind(task.user_id)
-        .bind(event.attempt)
-        .bind(micros(event.timestamp))
-        .bind(json)
-        .execute(conn)
-        .await?;
+/// Inserts events with few statements: each is a way to the database's thread and back.
+async fn insert_events(conn: &mut SqliteConnection, user: Uuid, events: &[StoredEvent]) -> Result<(), StoreError> {
+    let mut rest = events;
+    while !rest.is_empty() {
+        // Few lengths, so that the statements are prepared once and found again.
+        let rows = ROWS.into_iter().find(|rows| *rows <= rest.len()).unwrap_or(1);
+        let (now, later) = rest.split_at(rows);
+        let values = vec!["(?, ?, ?, ?, ?, ?)"; rows].join(", ");
+        let sql = format!("INSERT INTO events (task_id, seq, user_id, attempt, at, data) VALUES {values}");
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
+        for event in now {
+            query = query
+                .bind(event.task_id)
+                .bind(event.seq as i64)
+                .bind(user)
+                .bind(event.attempt)
+                .bind(micros(event.timestamp))
+                .bind(&event.data);
+        }
+        query.execute(&mut *conn).await?;
+        rest = later;
+    }
     Ok(())
 }
 

@@ -3,11 +3,13 @@
 
 mod attempts;
 mod changes;
+mod checkpoint;
 mod commands;
 mod events;
 mod frames;
 mod leases;
 mod list;
+mod pages;
 mod rows;
 mod tasks;
 mod tokens;
@@ -22,10 +24,12 @@ use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection};
 
+use self::checkpoint::Checkpoints;
 use crate::events::Hub;
 
 pub use attempts::AttemptRow;
 pub use changes::Tx;
+pub use events::StoredEvent;
 pub use rows::{Filter, NewTask, TaskSpec};
 pub use tasks::Idempotency;
 pub use tokens::{Principal, hash as token_hash};
@@ -43,7 +47,9 @@ const WRITER_QUEUE: usize = 1024;
 pub struct Store {
     reads: SqlitePool,
     writer: writer::Writer,
+    checkpoints: Checkpoints,
     hub: Arc<Hub>,
+    pages: Arc<pages::Pages>,
 }
 
 /// Why the storage refused.
@@ -92,7 +98,10 @@ impl Store {
             .foreign_keys(true)
             .busy_timeout(Duration::from_secs(5))
             .statement_cache_capacity(256)
-            .pragma("wal_autocheckpoint", "2000")
+            // A page of a list or of events comes in one piece.
+            .row_buffer_size(256)
+            // Where what folds the log beside the writer does not come along, the writer does what is left of it.
+            .pragma("wal_autocheckpoint", "4000")
             .disable_statement_logging();
         let mut connection = options.connect().await?;
         if let Err(error) = MIGRATIONS.run_direct(None, &mut connection, false).await {
@@ -110,10 +119,11 @@ impl Store {
             .max_connections(4)
             .min_connections(1)
             .acquire_timeout(Duration::from_secs(10))
-            .connect_with(options.read_only(true).pragma("query_only", "on"))
+            .connect_with(options.clone().read_only(true).pragma("query_only", "on"))
             .await?;
-        let writer = writer::Writer::start(connection, hub.clone(), WRITER_QUEUE);
-        Ok(Self { reads, writer, hub })
+        let checkpoints = Checkpoints::start(&options).await?;
+        let writer = writer::Writer::start(connection, hub.clone(), checkpoints.clone(), WRITER_QUEUE)?;
+        Ok(Self { reads, writer, checkpoints, hub, pages: Arc::default() })
     }
 
     pub fn hub(&self) -> &Arc<Hub> {
@@ -130,6 +140,7 @@ impl Store {
     pub async fn close(&self) {
         // The last to close folds the write-ahead log into the database, which only the writer may.
         self.reads.close().await;
+        self.checkpoints.close().await;
         self.writer.close().await;
     }
 }

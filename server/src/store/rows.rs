@@ -133,8 +133,3 @@ pub(super) async fn task(conn: &mut SqliteConnection, id: Uuid) -> Result<Option
 pub(super) async fn owned(conn: &mut SqliteConnection, user: Uuid, id: Uuid) -> Result<Task, StoreError> {
     task(conn, id).await?.filter(|task| task.user_id == user).ok_or(StoreError::NotFound("such task"))
 }
-
-pub(super) async fn last_seq(conn: &mut SqliteConnection, id: Uuid) -> Result<u64, StoreError> {
-    let seq: i64 = sqlx::query_scalar("SELECT last_seq FROM tasks WHERE id = ?").bind(id).fetch_one(conn).await?;
-    Ok(seq.unsigned_abs())
-}

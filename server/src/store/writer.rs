@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -5,8 +6,10 @@ use std::sync::Arc;
 use cadence_agent::fault::{self, Point};
 use sqlx::{Connection, SqliteConnection};
 use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
 
 use super::changes::Changes;
+use super::checkpoint::Checkpoints;
 use super::{Store, StoreError, Tx, rows};
 use crate::events::Hub;
 
@@ -20,6 +23,10 @@ type Job = Box<dyn for<'t, 'c> FnOnce(Result<&'t mut Tx<'c>, StoreError>) -> Box
 
 /// Most jobs in one commit; bounds how long the first of them waits.
 const BATCH: usize = 256;
+/// About what a commit adds to the write-ahead log beside the events, and after how much of both the log is folded into the
+/// database, in bytes.
+const COMMIT: usize = 16 * 1024;
+const FOLD_EVERY: usize = 2 * 1024 * 1024;
 
 /// The one who writes. What has gathered while a commit ran goes into the next commit together (group commit).
 #[derive(Clone)]
@@ -33,10 +40,19 @@ enum Message {
 }
 
 impl Writer {
-    pub fn start(connection: SqliteConnection, hub: Arc<Hub>, queue: usize) -> Self {
+    /// Starts it on a thread of its own: a statement does not wait behind a thousand listeners that are to be told something.
+    pub fn start(
+        connection: SqliteConnection,
+        hub: Arc<Hub>,
+        checkpoints: Checkpoints,
+        queue: usize,
+    ) -> Result<Self, StoreError> {
         let (jobs, inbox) = mpsc::channel(queue);
-        tokio::spawn(run(connection, hub, inbox));
-        Self { jobs }
+        let failed = |error: std::io::Error| StoreError::Database(Arc::new(error.into()));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(failed)?;
+        let work = move || runtime.block_on(run(connection, hub, checkpoints, inbox));
+        std::thread::Builder::new().name("writer".into()).spawn(work).map_err(failed)?;
+        Ok(Self { jobs })
     }
 
     pub async fn close(&self) {
@@ -77,9 +93,15 @@ impl Store {
     }
 }
 
-async fn run(mut connection: SqliteConnection, hub: Arc<Hub>, mut inbox: mpsc::Receiver<Message>) {
+async fn run(
+    mut connection: SqliteConnection,
+    hub: Arc<Hub>,
+    checkpoints: Checkpoints,
+    mut inbox: mpsc::Receiver<Message>,
+) {
     let mut batch = Vec::with_capacity(BATCH);
     let mut closing = Vec::new();
+    let mut written = 0;
     while closing.is_empty() && inbox.recv_many(&mut batch, BATCH).await > 0 {
         let mut jobs = Vec::with_capacity(batch.len());
         for message in batch.drain(..) {
@@ -89,7 +111,11 @@ async fn run(mut connection: SqliteConnection, hub: Arc<Hub>, mut inbox: mpsc::R
             }
         }
         if !jobs.is_empty() {
-            commit(&mut connection, &hub, jobs).await;
+            written += COMMIT + commit(&mut connection, &hub, jobs).await;
+            if written >= FOLD_EVERY {
+                written = 0;
+                checkpoints.ask();
+            }
         }
     }
     inbox.close();
@@ -99,14 +125,17 @@ async fn run(mut connection: SqliteConnection, hub: Arc<Hub>, mut inbox: mpsc::R
     }
 }
 
-async fn commit(connection: &mut SqliteConnection, hub: &Hub, jobs: Vec<Job>) {
+/// Commits jobs together, and gives how many bytes of events there were.
+async fn commit(connection: &mut SqliteConnection, hub: &Hub, jobs: Vec<Job>) -> usize {
     let mut replies = Vec::with_capacity(jobs.len());
-    let (outcome, changes, snapshots) = transact(connection, jobs, &mut replies).await;
+    let (outcome, changes) = transact(connection, jobs, &mut replies).await;
     match outcome {
         Ok(()) => {
             fault::reached(Point::Stored).await;
-            hub.publish(changes.events, snapshots, changes.commands, changes.work);
+            hub.publish(&changes.events, changes.commands, changes.work);
             replies.into_iter().for_each(|reply| reply(Ok(())));
+            publish_snapshots(connection, hub, changes.tasks).await;
+            changes.events.iter().map(|event| event.data.len()).sum()
         }
         Err(error) => {
             let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
@@ -114,6 +143,20 @@ async fn commit(connection: &mut SqliteConnection, hub: &Hub, jobs: Vec<Job>) {
                 tracing::error!(%error, "a transaction was rolled back");
             }
             replies.into_iter().for_each(|reply| reply(Err(error.clone())));
+            0
+        }
+    }
+}
+
+/// Tells how changed tasks are now. Whoever begins to listen after this looked reads storage after the commit.
+async fn publish_snapshots(connection: &mut SqliteConnection, hub: &Hub, tasks: BTreeSet<Uuid>) {
+    if !hub.snapshots().wanted() {
+        return;
+    }
+    for id in tasks {
+        match rows::task(connection, id).await {
+            Ok(task) => task.into_iter().for_each(|task| hub.snapshots().publish(task)),
+            Err(error) => tracing::error!(%error, task = %id, "a task that changed cannot be read"),
         }
     }
 }
@@ -122,9 +165,8 @@ async fn transact(
     connection: &mut SqliteConnection,
     jobs: Vec<Job>,
     replies: &mut Vec<Reply>,
-) -> (Result<(), StoreError>, Changes, Vec<cadence_protocol::Task>) {
+) -> (Result<(), StoreError>, Changes) {
     let mut all = Changes::default();
-    let mut snapshots = Vec::new();
     let result = async {
         // What the whole transaction failed of; the jobs that are left are only told.
         let mut failed = run_sql(connection, "BEGIN IMMEDIATE").await.err();
@@ -158,18 +200,13 @@ async fn transact(
         if let Some(error) = failed {
             return Err(error);
         }
-        for id in &all.tasks {
-            if let Some(task) = rows::task(&mut *connection, *id).await? {
-                snapshots.push(task);
-            }
-        }
         if fault::fails(Point::Storing) {
             return Err(StoreError::DiskFull);
         }
         run_sql(connection, "COMMIT").await
     }
     .await;
-    (result, all, snapshots)
+    (result, all)
 }
 
 async fn run_sql(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), StoreError> {
