@@ -1,58 +1,26 @@
 //! The API of a server of the release build, over loopback.
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use cadence_protocol::TaskList;
 use cadence_server::events::Hub;
 use cadence_server::store::{FILE, Store};
-use reqwest::Client;
+use futures_util::future::join_all;
 use serde_json::json;
+use sqlx::{Connection, SqliteConnection};
+use uuid::Uuid;
 
 use crate::result::{Results, millis, percentile};
+use crate::server::Server;
 use crate::{floor, place};
 
-pub const TOKEN: &str = "a-token-of-the-bench";
 const TASKS: usize = 100_000;
+/// Requests of one after another, and of each of those at once.
 const POSTS: u64 = 1_000;
+const AT_ONCE: u64 = 16;
 const LISTS: usize = 300;
-
-/// `cadence serve`, killed when it is dropped.
-pub struct Server {
-    pub child: Child,
-    pub url: String,
-    /// From the start of the process to its line that it is ready.
-    pub took: Duration,
-}
-
-impl Server {
-    pub fn start(home: &Path, data: &Path) -> Self {
-        let started = Instant::now();
-        let mut child = Command::new(place::built().join("cadence"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--workers", "1", "--data-dir"])
-            .arg(data)
-            .env_clear()
-            .envs([("HOME", home.as_os_str()), ("PATH", "/usr/bin:/bin".as_ref()), ("CADENCE_TOKEN", TOKEN.as_ref())])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let url =
-            line.trim().strip_prefix("listening on ").expect("a server that is ready").trim_end_matches('/').to_owned();
-        Self { child, url, took: started.elapsed() }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 pub async fn measure(results: &mut Results) {
     let directory = place::directory();
@@ -61,36 +29,95 @@ pub async fn measure(results: &mut Results) {
     // Of the user that the server's own token belongs to.
     let store = Store::open(&data.join(FILE), Arc::new(Hub::default())).await.unwrap();
     let user = store.ensure_user("owner", "admin").await.unwrap();
+    // It keeps the one worker busy, so that the others wait.
     let mut first = place::new_task(user, "[[hang]]".into());
-    first.repo_path = Some(repository(home));
+    first.repo_path = Some(place::repository(home));
     store.create_task(first, None).await.unwrap();
     let server = Server::start_after(store, home, &data).await;
-    let client = Client::new();
-    posts(results, &client, &server, home).await;
+    posts(results, &server, home).await;
     drop(server);
 
     let store = Store::open(&data.join(FILE), Arc::new(Hub::default())).await.unwrap();
-    for chunk in 0..TASKS / 1000 {
-        let new = (0..1000).map(|n| store.create_task(place::new_task(user, format!("task {chunk} {n}")), None));
-        for made in new.map(|made| async { made.await.unwrap() }).collect::<Vec<_>>() {
-            made.await;
+    many(&store, user).await;
+    store.close().await;
+    spread(&data.join(FILE)).await;
+    let server = Server::start(home, &data);
+    lists(results, &server).await;
+}
+
+async fn posts(results: &mut Results, server: &Server, home: &Path) {
+    let body = json!({"taskDescription": "one of many", "agent": "demo", "repoUrl": "https://git.invalid/app.git"});
+    let post = async |count: u64| {
+        for _ in 0..count {
+            server.post("/api/tasks", &body).await;
         }
+    };
+    let bare = POSTS as f64 / floor::inserts(home, POSTS, 1, &body.to_string()).await.as_secs_f64();
+    let started = Instant::now();
+    post(POSTS).await;
+    let rate = POSTS as f64 / started.elapsed().as_secs_f64();
+    let beside = format!("{rate:.0}/s beside {bare:.0}/s bare commits of one row");
+    results.at_least("POST /api/tasks, one after another", rate / bare, 0.5, "of bare", &beside);
+
+    let started = Instant::now();
+    join_all((0..AT_ONCE).map(|_| post(POSTS / 4))).await;
+    let rate = (AT_ONCE * POSTS / 4) as f64 / started.elapsed().as_secs_f64();
+    let beside = format!("{rate:.0}/s beside {bare:.0}/s bare commits of one row");
+    results.at_least(&format!("POST /api/tasks, {AT_ONCE} at once"), rate / bare, 0.5, "of bare", &beside);
+}
+
+/// Stores tasks as they are handed in, and gives them what tells tasks apart.
+async fn many(store: &Store, user: Uuid) {
+    for chunk in 0..TASKS / 1000 {
+        let new = (0..1000).map(|n| {
+            let number = chunk * 1000 + n;
+            let words = ["parser", "login", "cache", "index"][number % 4];
+            let mut new = place::new_task(user, format!("Fix the flaky {words} test of module {number} in the build"));
+            new.repo_name = format!("app{}", number % 20);
+            new.repo_path = Some(format!("/srv/app{}", number % 20));
+            store.create_task(new, None)
+        });
+        join_all(new).await.into_iter().for_each(|made| drop(made.unwrap()));
     }
-    let server = Server::start_after(store, home, &data).await;
-    for (name, query) in [
-        ("GET /api/tasks of 100,000, p99", "limit=50"),
-        ("the same, one status, p99", "limit=50&status=pending"),
-        ("the same, three statuses, p99", "limit=50&status=running,waiting,failed"),
-        ("the same, a repository that is not there, p99", "limit=50&repo=nonesuch"),
-        ("the same, archived ones, p99", "limit=50&archived=only"),
+}
+
+/// Ends most tasks, and puts half of them away: by hand, since nobody runs a hundred thousand agents for it.
+async fn spread(database: &Path) {
+    let mut connection = SqliteConnection::connect(database.to_str().unwrap()).await.unwrap();
+    for change in [
+        "UPDATE tasks SET status = CASE number % 1000 WHEN 0 THEN 'waiting' WHEN 1 THEN 'failed' ELSE 'completed' END, \
+         archived_at = CASE WHEN number % 2 THEN created_at END WHERE number > 100",
+        "UPDATE attempts SET state = 'succeeded', ended_at = created_at WHERE state = 'pending'",
     ] {
+        sqlx::query(change).execute(&mut connection).await.unwrap();
+    }
+    connection.close().await.unwrap();
+}
+
+async fn lists(results: &mut Results, server: &Server) {
+    let deep = deep(server).await;
+    for (name, query) in [
+        ("GET /api/tasks of 100,000, p99", "limit=50".to_owned()),
+        ("the same, far down", format!("limit=50&cursor={deep}")),
+        ("the same, one status", "limit=50&status=completed".into()),
+        ("the same, a rare status", "limit=50&status=failed".into()),
+        ("the same, three statuses", "limit=50&status=running,waiting,failed".into()),
+        ("the same, one repository", "limit=50&repo=app7".into()),
+        ("the same, one repository, a rare status", "limit=50&repo=/srv/app7&status=failed,paused".into()),
+        ("the same, a repository that is not there", "limit=50&repo=nonesuch".into()),
+        ("the same, archived ones", "limit=50&archived=true".into()),
+        ("the same, archived or not, a rare status", "limit=50&archived=all&status=waiting".into()),
+        ("the same, a text that all have", "limit=50&q=flaky".into()),
+        ("the same, a text that few have", "limit=50&q=module+7777+in".into()),
+        ("the same, a text that none has", "limit=50&q=modules+in+the+flaky+build".into()),
+        ("the same, two letters that none has", "limit=50&q=zq".into()),
+        ("the same, the beginning of ids", "limit=50&q=ab".into()),
+    ] {
+        let path = format!("/api/tasks?{query}");
         let mut samples = Vec::new();
         for _ in 0..LISTS {
             let started = Instant::now();
-            let answer =
-                client.get(format!("{}/api/tasks?{query}", server.url)).bearer_auth(TOKEN).send().await.unwrap();
-            assert!(answer.status().is_success(), "{}", answer.status());
-            answer.bytes().await.unwrap();
+            server.get(&path).await;
             samples.push(started.elapsed());
         }
         let median = format!("median {:.2} ms", millis(percentile(&mut samples, 50)));
@@ -98,42 +125,13 @@ pub async fn measure(results: &mut Results) {
     }
 }
 
-async fn posts(results: &mut Results, client: &Client, server: &Server, home: &Path) {
-    let body = json!({"taskDescription": "one of many", "agent": "demo", "repoPath": repository(home)});
-    let started = Instant::now();
-    for _ in 0..POSTS {
-        let url = format!("{}/api/tasks", server.url);
-        let answer = client.post(url).bearer_auth(TOKEN).json(&body).send().await.unwrap();
-        assert_eq!(answer.status(), 201, "{}", answer.text().await.unwrap_or_default());
+/// A cursor 20,000 tasks down.
+async fn deep(server: &Server) -> String {
+    let mut cursor = String::new();
+    for _ in 0..100 {
+        let page = server.get(&format!("/api/tasks?limit=200{cursor}")).await;
+        let page: TaskList = serde_json::from_str(&page).unwrap();
+        cursor = format!("&cursor={}", page.next_cursor.unwrap());
     }
-    let rate = POSTS as f64 / started.elapsed().as_secs_f64();
-    let bare = POSTS as f64 / floor::inserts(home, POSTS, 1, &body.to_string()).await.as_secs_f64();
-    let beside = format!("{rate:.0}/s beside {bare:.0}/s bare commits of one row");
-    results.at_least("POST /api/tasks, one after another", rate / bare, 0.5, "of bare", &beside);
-}
-
-/// A repository with one commit.
-fn repository(home: &Path) -> String {
-    let path = home.join("repository");
-    if !path.exists() {
-        std::fs::create_dir(&path).unwrap();
-        for arguments in [&["init", "-q", "-b", "main"][..], &["commit", "-q", "--allow-empty", "-m", "start"][..]] {
-            let git = Command::new("git")
-                .args(["-c", "user.name=bench", "-c", "user.email=bench@localhost"])
-                .args(arguments)
-                .current_dir(&path)
-                .env_clear()
-                .envs([("HOME", home.as_os_str()), ("PATH", "/usr/bin:/bin".as_ref())])
-                .status();
-            assert!(git.unwrap().success());
-        }
-    }
-    path.to_str().unwrap().to_owned()
-}
-
-impl Server {
-    async fn start_after(store: Store, home: &Path, data: &Path) -> Self {
-        store.close().await;
-        Self::start(home, data)
-    }
+    cursor.trim_start_matches("&cursor=").to_owned()
 }

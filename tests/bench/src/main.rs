@@ -4,10 +4,13 @@
 
 mod api;
 mod events;
+mod fanout;
 mod floor;
+mod peer;
 mod place;
 mod program;
 mod result;
+mod server;
 
 use std::process::ExitCode;
 
@@ -23,6 +26,9 @@ fn main() -> ExitCode {
     }
     if "api".contains(&wanted) {
         runtime.block_on(api::measure(&mut results));
+    }
+    if "fanout".contains(&wanted) {
+        fanout::measure(&mut results);
     }
     if "program".contains(&wanted) {
         runtime.block_on(program::measure(&mut results));

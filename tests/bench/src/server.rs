@@ -1,0 +1,117 @@
+//! `cadence serve` of the release build, and what is asked of it.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use cadence_protocol::{ApprovalList, Task, TaskStatus};
+use cadence_server::store::Store;
+use reqwest::Client;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::place;
+
+pub const TOKEN: &str = "a-token-of-the-bench";
+
+/// A server, killed when it is dropped.
+pub struct Server {
+    pub child: Child,
+    pub url: String,
+    /// From the start of the process to its line that it is ready.
+    pub took: Duration,
+    client: Client,
+}
+
+impl Server {
+    pub fn start(home: &Path, data: &Path) -> Self {
+        let started = Instant::now();
+        let mut child = Command::new(place::built().join("cadence"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--workers", "1", "--data-dir"])
+            .arg(data)
+            .env_clear()
+            .envs([("HOME", home.as_os_str()), ("PATH", "/usr/bin:/bin".as_ref()), ("CADENCE_TOKEN", TOKEN.as_ref())])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let took = started.elapsed();
+        let url =
+            line.trim().strip_prefix("listening on ").expect("a server that is ready").trim_end_matches('/').to_owned();
+        Self { child, url, took, client: Client::builder().no_proxy().build().unwrap() }
+    }
+
+    /// Starts on data that a store was prepared with.
+    pub async fn start_after(store: Store, home: &Path, data: &Path) -> Self {
+        store.close().await;
+        Self::start(home, data)
+    }
+
+    pub async fn get(&self, path: &str) -> String {
+        let answer = self.client.get(format!("{}{path}", self.url)).bearer_auth(TOKEN).send().await.unwrap();
+        let status = answer.status();
+        let text = answer.text().await.unwrap();
+        assert!(status.is_success(), "{path}: {text}");
+        text
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> String {
+        let request = self.client.post(format!("{}{path}", self.url)).bearer_auth(TOKEN).json(body);
+        let answer = request.send().await.unwrap();
+        let status = answer.status();
+        let text = answer.text().await.unwrap();
+        assert!(status.is_success(), "{path}: {text}");
+        text
+    }
+
+    /// Hands the demo agent a script that waits for [`Self::let_go`] before it begins.
+    pub async fn held(&self, script: &str, repository: &str) -> Task {
+        let body = json!({
+            "taskDescription": format!("[[ask]]{script}"), "agent": "demo", "repoPath": repository,
+            "environment": {"CADENCE_DEMO_SECONDS": "0"},
+        });
+        let task: Task = serde_json::from_str(&self.post("/api/tasks", &body).await).unwrap();
+        loop {
+            let now: Task = serde_json::from_str(&self.get(&format!("/api/tasks/{}", task.id)).await).unwrap();
+            if now.status == TaskStatus::Waiting {
+                return now;
+            }
+            assert!(!now.status.is_end(), "{now:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    async fn waiting(&self, task: Uuid) -> Option<String> {
+        let list: ApprovalList = serde_json::from_str(&self.get("/api/approvals").await).unwrap();
+        list.approvals.into_iter().find(|approval| approval.task_id == task).map(|approval| approval.id)
+    }
+
+    pub async fn let_go(&self, task: Uuid) {
+        let approval = self.waiting(task).await.unwrap();
+        self.post(&format!("/api/tasks/{task}/approvals/{approval}"), &json!({"decision": "allow"})).await;
+    }
+
+    /// Memory that its process has, in bytes.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+    }
+
+    /// Processor time that its process has used, in the kernel's ticks of 10 ms.
+    pub fn ticks(&self) -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let (_, rest) = stat.rsplit_once(") ").unwrap();
+        rest.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
