@@ -14,6 +14,8 @@ pub struct ServeConfig {
     pub program: PathBuf,
     /// Attempts that run at once on this machine.
     pub workers: usize,
+    /// Repositories that have a workspace prepared ahead, at most; 0 prepares none.
+    pub warm_workspaces: usize,
     /// End by itself when for so long nothing was asked and nothing ran.
     pub idle_exit: Option<Duration>,
     /// Seconds from a runner's heartbeat to the expiry of its lease.

@@ -58,7 +58,7 @@ pub async fn serve(
 
     let closing = CancellationToken::new();
     let agents = Agents::new(vec![Arc::new(Claude), Arc::new(Demo)]);
-    let workspaces = Arc::new(Workspaces::new(&config.data_dir));
+    let workspaces = Arc::new(Workspaces::new(&config.data_dir).with_warm(config.warm_workspaces));
     let activity = Arc::new(Activity::default());
     activity.touch();
     let app = App {

@@ -143,7 +143,7 @@ async fn each_broken_promise_is_found() {
 }
 
 #[tokio::test]
-async fn a_workspace_without_a_task_and_a_process_that_outlived_its_attempt_are_found() {
+async fn what_is_wrong_outside_of_storage_is_found() {
     let home = stored().await;
     let orphan = home.path().join("workspaces").join(Uuid::new_v4().to_string());
     std::fs::create_dir_all(&orphan).unwrap();
@@ -156,6 +156,8 @@ async fn a_workspace_without_a_task_and_a_process_that_outlived_its_attempt_are_
         .stdin(std::process::Stdio::piped())
         .spawn()
         .unwrap();
+    let half = home.path().join("warm/app-0.git/ready");
+    std::fs::create_dir_all(&half).unwrap();
     let report = look(home.path()).await;
     left.kill().unwrap();
     left.wait().unwrap();
@@ -166,6 +168,7 @@ async fn a_workspace_without_a_task_and_a_process_that_outlived_its_attempt_are_
         found,
         [
             ("a workspace has a task", format!("{} belongs to none", orphan.display())),
+            ("a workspace prepared ahead is whole", format!("{}: its record cannot be read", half.display())),
             ("no process outlives its attempt", format!("process {pid} of attempt 1 is alive")),
         ]
     );

@@ -143,7 +143,7 @@ async fn on_server(
     description: String,
     place: Place,
 ) -> CommandResult {
-    let body = body(context, args, description, place, client.endpoint().is_local())?;
+    let body = body(context, args, description, place, client.endpoint().is_local()).await?;
     let task = client.rest()?.create(&body, Uuid::new_v4()).await?;
     if args.detach {
         return detached(context, &task);
@@ -320,7 +320,7 @@ pub fn description(text: &str) -> Result<String, CommandError> {
 }
 
 /// The request for a task. `local`: the server is on this machine, so that paths and variables mean something to it.
-fn body(
+async fn body(
     context: &Context,
     args: &Args,
     description: String,
@@ -352,10 +352,13 @@ fn body(
             if local {
                 body.repo_path = Some(path_text(&checkout.root)?);
             } else {
-                body.repo_url = Some(checkout.origin_url.clone().ok_or_else(|| {
-                    CommandError::usage("the repository has no remote `origin`, and the server is on another machine")
+                body.repo_url =
+                    Some(checkout.origin_url().await.map_err(checkout::workspace_error)?.ok_or_else(|| {
+                        CommandError::usage(
+                            "the repository has no remote `origin`, and the server is on another machine",
+                        )
                         .hint("Push it somewhere that the server can reach, and give that URL with --repo.")
-                })?);
+                    })?);
                 if args.with_changes {
                     return Err(CommandError::usage("--with-changes works with a server on this machine only"));
                 }

@@ -26,6 +26,8 @@ use crate::text;
 const DEFAULT_LISTEN: &str = "127.0.0.1:8383";
 /// A server that is started on demand ends after so long without work.
 const IDLE: Duration = Duration::from_secs(30 * 60);
+/// Repositories with a workspace prepared ahead, unless the settings say.
+const WARM_WORKSPACES: usize = 5;
 /// How long an agent that was interrupted may take to let go of its workspace.
 const LEFT: Duration = Duration::from_secs(10);
 /// Open files that the server allows itself, where it may.
@@ -159,6 +161,8 @@ async fn serve(context: &Context, args: Args) -> CommandResult {
         program: std::env::current_exe()
             .map_err(|error| CommandError::failed("cadence does not find its own program").caused_by(error))?,
         workers: args.workers.map(usize::from).or(settings.workers).unwrap_or_else(default_workers),
+        // Data that goes with the server has no next task.
+        warm_workspaces: if args.discard_data { 0 } else { settings.warm_workspaces.unwrap_or(WARM_WORKSPACES) },
         idle_exit: args.idle_exit.or(args.embedded.then_some(IDLE)),
         lease_secs: args.lease_secs,
         default_agent: settings.agent.clone().unwrap_or_else(|| "claude".to_owned()),

@@ -30,6 +30,7 @@ fn lines(data_dir: &Path, report: &Report) -> Vec<Line> {
         (report.attempts, "attempt"),
         (report.events, "event"),
         (report.workspaces, "workspace"),
+        (report.warm_workspaces, "warm workspace"),
         (report.processes, "living process"),
     ];
     let read: Vec<_> = counts.iter().map(|(count, what)| plural(*count, what)).collect();
@@ -73,7 +74,7 @@ mod tests {
     fn what_was_read_and_found_is_said() {
         let mut report = Report { tasks: 1, attempts: 2, events: 30, ..Report::default() };
         insta::assert_snapshot!(plain(&lines(Path::new("/data"), &report)), @r#"
-        /data: 1 task, 2 attempts, 30 events, 0 workspaces, 0 living processes
+        /data: 1 task, 2 attempts, 30 events, 0 workspaces, 0 warm workspaces, 0 living processes
         ✓ everything is as it has to be
         "#);
         report.faults.push(Fault {
@@ -83,7 +84,7 @@ mod tests {
         });
         report.faults.push(Fault { rule: "the database is sound", task_id: None, detail: "page 7".into() });
         insta::assert_snapshot!(plain(&lines(Path::new("/data"), &report)), @r#"
-        /data: 1 task, 2 attempts, 30 events, 0 workspaces, 0 living processes
+        /data: 1 task, 2 attempts, 30 events, 0 workspaces, 0 warm workspaces, 0 living processes
         ✗ an attempt ends once  00000000-0000-0000-0000-000000000000
           attempt 1
         ✗ the database is sound

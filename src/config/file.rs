@@ -29,6 +29,7 @@ pub(super) struct File {
     #[serde(default)]
     pub environment: Vec<VariableName>,
     pub workers: Option<usize>,
+    pub warm_workspaces: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -105,6 +106,11 @@ pub const KEYS: &[Key] = &[
     Key { name: "data_dir", kind: Kind::Text, about: "where the embedded server keeps its data" },
     Key { name: "listen", kind: Kind::Text, about: "address of `cadence serve`" },
     Key { name: "workers", kind: Kind::Number, about: "tasks that the server runs at once" },
+    Key {
+        name: "warm_workspaces",
+        kind: Kind::Number,
+        about: "repositories that the server keeps a workspace ready for; 0 for none",
+    },
 ];
 
 /// Agents that there are.
@@ -247,7 +253,7 @@ mod tests {
 
     #[test]
     fn errors_say_the_line() {
-        insta::assert_snapshot!(message("agent = \"claude\"\nmodle = \"x\"\n"), @"config.toml, line 2: unknown field `modle`, expected one of `server`, `token_file`, `color`, `data_dir`, `listen`, `agent`, `model`, `permission`, `budget`, `max_turns`, `timeout`, `environment`, `workers`");
+        insta::assert_snapshot!(message("agent = \"claude\"\nmodle = \"x\"\n"), @"config.toml, line 2: unknown field `modle`, expected one of `server`, `token_file`, `color`, `data_dir`, `listen`, `agent`, `model`, `permission`, `budget`, `max_turns`, `timeout`, `environment`, `workers`, `warm_workspaces`");
         insta::assert_snapshot!(message("permission = \"bypass\"\n"), @"config.toml, line 1: unknown variant `bypass`, expected one of `ask`, `edits`, `all`");
         insta::assert_snapshot!(message("\n\ntimeout = \"soon\"\n"), @"config.toml, line 3: `soon` is no duration; write it like 30s, 10m or 1h30m");
         insta::assert_snapshot!(message("budget = -1.0\n"), @"config.toml, line 1: a budget must be more than nothing");
@@ -281,6 +287,7 @@ mod tests {
             ("server", "foo"),
             ("agent", "foo"),
             ("workers", "0"),
+            ("warm_workspaces", "-1"),
         ] {
             assert!(set(&path, key(name).unwrap(), value).is_err(), "{name}");
         }

@@ -87,6 +87,7 @@ pub struct Settings {
     /// Names of further variables that tasks bring along.
     pub environment: Vec<String>,
     pub workers: Option<usize>,
+    pub warm_workspaces: Option<usize>,
 }
 
 /// Looks a variable up; an empty one counts as absent.
@@ -184,6 +185,7 @@ impl Settings {
             timeout: file.timeout.map(|timeout| timeout.0),
             environment: file.environment.into_iter().map(|name| name.0).collect(),
             workers: file.workers,
+            warm_workspaces: file.warm_workspaces,
             path,
         })
     }

@@ -19,3 +19,4 @@ mod server;
 mod stream;
 mod support;
 mod take;
+mod warm;

@@ -56,6 +56,15 @@ pub async fn check(
         }
     }
     let workspaces = Workspaces::new(data_dir);
+    let (warm, faults) = workspaces.check_warm(environment).await;
+    report.warm_workspaces = warm;
+    for fault in faults {
+        report.fault(
+            "a workspace prepared ahead is whole",
+            None,
+            format!("{}: {}", fault.path.display(), fault.reason),
+        );
+    }
     for (id, task) in tasks {
         let there = match workspaces.open(*id) {
             Ok(found) => found.is_some(),

@@ -31,6 +31,8 @@ pub struct Report {
     pub attempts: u64,
     pub events: u64,
     pub workspaces: u64,
+    /// Workspaces that are prepared ahead.
+    pub warm_workspaces: u64,
     /// Processes of agents that are alive.
     pub processes: u64,
     pub faults: Vec<Fault>,

@@ -11,6 +11,7 @@ mod place;
 mod program;
 mod result;
 mod server;
+mod workspace;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,9 @@ fn main() -> ExitCode {
     }
     if "program".contains(&wanted) {
         runtime.block_on(program::measure(&mut results));
+    }
+    if "workspace".contains(&wanted) {
+        runtime.block_on(workspace::measure(&mut results));
     }
     results.end()
 }

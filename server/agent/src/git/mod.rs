@@ -30,6 +30,9 @@ const STDERR_KEPT: usize = 8 << 10;
 /// How long the end of stderr is waited for after git has ended.
 const STDERR_WAIT: Duration = Duration::from_secs(2);
 
+/// Lowest priority of a process (nice value).
+const LOWEST: i32 = 19;
+
 /// Settings of every call; they go before those of any file.
 const SETTINGS: &[&str] = &[
     "core.hooksPath=/dev/null",
@@ -198,6 +201,7 @@ impl Git {
             stdin: None,
             limit: LOCAL_LIMIT,
             cut: None,
+            yields: false,
         }
     }
 
@@ -220,6 +224,7 @@ pub struct Call {
     stdin: Option<Vec<u8>>,
     limit: Duration,
     cut: Option<usize>,
+    yields: bool,
 }
 
 /// What git answered.
@@ -265,6 +270,13 @@ impl Call {
     #[must_use]
     pub fn cut_at(mut self, bytes: usize) -> Self {
         self.cut = Some(bytes);
+        self
+    }
+
+    /// Lets everything else on the machine go first.
+    #[must_use]
+    pub fn yielding(mut self) -> Self {
+        self.yields = true;
         self
     }
 
@@ -320,6 +332,9 @@ impl Call {
             _ => GitError::Start(error),
         })?;
         let mut group = Group(child.id());
+        if self.yields {
+            yield_to_others(child.id());
+        }
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let most = self.cut.unwrap_or(OUTPUT_LIMIT);
         let input = self.stdin.unwrap_or_default();
@@ -372,6 +387,14 @@ impl Answer {
             (true, None) => "it was killed".to_owned(),
         };
         GitError::Failed { command: command.into(), code: self.code, message }
+    }
+}
+
+/// Gives a process, and what it will start, the lowest priority. Where that fails it has the usual one.
+fn yield_to_others(pid: Option<u32>) {
+    let pid = pid.and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw);
+    if let Some(pid) = pid {
+        let _ = rustix::process::setpriority_process(Some(pid), LOWEST);
     }
 }
 

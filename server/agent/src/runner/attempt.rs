@@ -139,7 +139,9 @@ async fn whole<S: TaskSource>(
     clock: &Clock,
 ) -> Leave {
     // A host that was killed could not take its agent along.
-    sweep(claim.lease).await;
+    if claim.recovered {
+        sweep(claim.lease).await;
+    }
     let mut environment = runner.environment.clone();
     environment.extend(claim.spec.environment.clone());
     // A missing program is said before the repository is cloned for it.

@@ -66,6 +66,8 @@ impl<S: TaskSource> Runner<S> {
     /// Takes attempts and runs them, until the queue closes or the runner is closed; then waits for those that still run.
     pub async fn work(self: Arc<Self>) {
         let slots = Slots::new(self.limit);
+        let (workspaces, closing) = (self.workspaces.clone(), self.closing.clone());
+        let warm = tokio::spawn(async move { workspaces.keep_warm(&closing).await });
         let mut attempts = JoinSet::new();
         loop {
             tokio::select! {
@@ -87,6 +89,9 @@ impl<S: TaskSource> Runner<S> {
             }
         }
         while attempts.join_next().await.is_some() {}
+        // It ends with the closing, too; where only the queue closed, nothing is prepared for anybody.
+        warm.abort();
+        let _ = warm.await;
     }
 }
 

@@ -17,16 +17,16 @@ use crate::git::{Git, bytes_of, fields, path_of};
 const FILE: &str = ".worktreeinclude";
 
 /// Copies the files of the user's checkout that git ignores there and that match a pattern. Nothing in the workspace is
-/// replaced, and no link is followed.
+/// replaced, and no link is followed. Says whether anything was copied.
 pub(super) async fn copy(
     workspace: &Workspace,
     located: &Located,
     progress: Progress<'_>,
-) -> Result<(), WorkspaceError> {
-    let Some(root) = &located.root else { return Ok(()) };
+) -> Result<bool, WorkspaceError> {
+    let Some(root) = &located.root else { return Ok(false) };
     let patterns = root.join(FILE);
     if !fs::symlink_metadata(&patterns).is_ok_and(|meta| meta.is_file()) {
-        return Ok(());
+        return Ok(false);
     }
     let git = Git::new(root, &workspace.environment);
     let matching = git
@@ -36,7 +36,7 @@ pub(super) async fn copy(
         .run()
         .await?;
     if matching.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let ignored = git.call("check-ignore").args(["-z", "--stdin"]).stdin(matching).answer().await?;
     let paths: Vec<PathBuf> = fields(&ignored.stdout).map(path_of).collect();
@@ -54,7 +54,7 @@ pub(super) async fn copy(
     for path in left_out {
         progress(&format!("Left out {} of {FILE}: it is there already, no plain file, or leads out", path.display()));
     }
-    Ok(())
+    Ok(!copied.is_empty())
 }
 
 /// Those that were copied, and those that were not. Blocks; ends early when nobody waits for it any more.

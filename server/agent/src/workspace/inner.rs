@@ -17,7 +17,7 @@ use super::{Workspace, WorkspaceError, write_file};
 use crate::git::{Git, bytes_of, fields, path_of};
 
 /// Object ids that were there before the agent, one in a line.
-const KNOWN: &str = "known";
+pub(super) const KNOWN: &str = "known";
 
 /// One of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,14 +66,20 @@ impl Workspace {
         Ok(dirty)
     }
 
-    /// Notes what the tags and the submodules have now, before an agent comes: none of it is the agent's.
-    pub(super) async fn keep_known(&self) -> Result<(), WorkspaceError> {
-        let mut known = self.git().call("for-each-ref").args(["--format=%(objectname)", "refs/tags"]).text().await?;
-        for inner in self.inner().await? {
+    /// Notes what the tags and the submodules have now, before an agent comes: none of it is the agent's. `tags` are lines
+    /// of an object and a name; `inside` tells whether there may be repositories in the workspace.
+    pub(super) async fn keep_known(&self, tags: &str, inside: bool) -> Result<(), WorkspaceError> {
+        let mut known = String::new();
+        for tag in tags.lines().filter_map(|line| line.split(' ').next()) {
+            known.push_str(tag);
+            known.push('\n');
+        }
+        let inner = if inside { self.inner().await? } else { Vec::new() };
+        for inner in inner {
             let (git, _settings) = self.inner_git(&inner).await?;
             for tip in all_tips(&git).await? {
-                known.push('\n');
                 known.push_str(&tip);
+                known.push('\n');
             }
         }
         write_file(&self.home.join(KNOWN), known.as_bytes())

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use super::mirror::resolve;
 use super::names::is_branch_name;
-use super::{Environment, Origin, WorkspaceError, repo_name};
-use crate::git::{Git, fields};
+use super::{Environment, Origin, WorkspaceError, plain, repo_name};
+use crate::git::Git;
 
 /// A repository that a command was started in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,10 +17,6 @@ pub struct Checkout {
     pub branch: Option<String>,
     /// Commit that is checked out.
     pub head: String,
-    /// URL of the remote `origin`, without credentials.
-    pub origin_url: Option<String>,
-    /// Whether there is uncommitted work, files that git does not know yet included.
-    pub dirty: bool,
 }
 
 /// Where a repository's parts are.
@@ -32,6 +28,16 @@ pub(super) struct Located {
     pub git_dir: PathBuf,
     /// The checkout's top; none for a bare repository.
     pub root: Option<PathBuf>,
+    /// None where there is no commit yet, and for a bare repository.
+    pub head: Option<Head>,
+}
+
+/// What is checked out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub commit: String,
+    /// None where it is on no branch.
+    pub branch: Option<String>,
 }
 
 impl Located {
@@ -42,40 +48,21 @@ impl Located {
 
 /// Looks at the repository that `path` is in. Changes nothing, not even git's cache of file times.
 pub async fn inspect(path: &Path) -> Result<Checkout, WorkspaceError> {
-    let environment = Environment::new();
-    let located = locate(path, &environment).await?;
+    let located = locate(path, &Environment::new()).await?;
     let root = located.root.ok_or_else(|| WorkspaceError::Bare(path.to_path_buf()))?;
-    let git = Git::new(&root, &environment);
-    let status = git
-        .call("status")
-        .args(["--porcelain=v2", "--branch", "-z", "--untracked-files=normal", "--ignore-submodules=none"])
-        .run()
-        .await?;
-    let (mut head, mut branch, mut dirty) = (None, None, false);
-    for field in fields(&status) {
-        let line = String::from_utf8_lossy(field);
-        if let Some(oid) = line.strip_prefix("# branch.oid ") {
-            head = (oid != "(initial)").then(|| oid.to_owned());
-        } else if let Some(name) = line.strip_prefix("# branch.head ") {
-            branch = (name != "(detached)").then(|| name.to_owned());
-        } else if !line.starts_with("# ") {
-            dirty = true;
-        }
-    }
-    let head = head.ok_or_else(|| WorkspaceError::NoCommit(root.display().to_string()))?;
-    let url = git.call("config").args(["--get", "remote.origin.url"]).answer().await?;
-    let url = String::from_utf8_lossy(&url.stdout).trim().to_owned();
-    Ok(Checkout {
-        name: repo_name(&Origin::Local(root.clone())),
-        branch,
-        head,
-        origin_url: (!url.is_empty()).then(|| Origin::split_credentials(&url).0),
-        dirty,
-        root,
-    })
+    let head = located.head.ok_or_else(|| WorkspaceError::NoCommit(root.display().to_string()))?;
+    Ok(Checkout { name: repo_name(&Origin::Local(root.clone())), branch: head.branch, head: head.commit, root })
 }
 
 impl Checkout {
+    /// URL of the remote `origin`, without credentials.
+    pub async fn origin_url(&self) -> Result<Option<String>, WorkspaceError> {
+        let git = Git::new(&self.root, &Environment::new());
+        let answer = git.call("config").args(["--get", "remote.origin.url"]).answer().await?;
+        let url = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
+        Ok((!url.is_empty()).then(|| Origin::split_credentials(&url).0))
+    }
+
     /// The commit of a branch of this repository, of one that was fetched from `origin`, or of a tag.
     pub async fn commit_of(&self, branch: &str) -> Result<String, WorkspaceError> {
         if !is_branch_name(branch) {
@@ -95,20 +82,32 @@ pub(super) async fn locate(path: &Path, environment: &Environment) -> Result<Loc
     if !path.is_dir() {
         return Err(WorkspaceError::NotARepository(path.to_path_buf()));
     }
+    if let Some(located) = plain::read(path) {
+        return Ok(located);
+    }
     let answer = Git::new(path, environment)
         .call("rev-parse")
         .args(["--path-format=absolute", "--git-common-dir", "--absolute-git-dir", "--show-toplevel"])
+        .args(["HEAD", "--symbolic-full-name", "HEAD"])
         .answer()
         .await?;
     let text = String::from_utf8_lossy(&answer.stdout).into_owned();
     let mut lines = text.lines();
     match (lines.next(), lines.next(), lines.next(), answer.code) {
-        (Some(common), Some(git_dir), root, _) => {
+        (Some(common), Some(git_dir), root, code) => {
             let common = Path::new(common);
+            let head = match (lines.next(), lines.next(), code) {
+                (Some(commit), Some(name), Some(0)) => Some(Head {
+                    commit: commit.to_owned(),
+                    branch: name.strip_prefix("refs/heads/").map(str::to_owned),
+                }),
+                _ => None,
+            };
             Ok(Located {
                 common: common.canonicalize().map_err(WorkspaceError::io("opening", common))?,
                 git_dir: PathBuf::from(git_dir),
                 root: root.map(PathBuf::from),
+                head,
             })
         }
         _ if answer.stderr.contains("not a git repository") => Err(WorkspaceError::NotARepository(path.to_path_buf())),

@@ -1,7 +1,6 @@
 //! The mirror of a repository: a bare one of cadence's own, which workspaces borrow objects from. Nothing is ever
 //! collected in it.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,6 +11,7 @@ use uuid::Uuid;
 use super::inspect::{Located, locate};
 use super::lock::{Lock, lock};
 use super::names::{is_branch_name, is_object_id, repo_name};
+use super::settings::hex;
 use super::{Environment, Origin, Prepare, WorkspaceError, Workspaces, private_dir, remove_tree};
 use crate::git::{Git, GitError};
 
@@ -206,6 +206,17 @@ impl Mirror {
     pub async fn has(&self, commit: &str) -> Result<bool, WorkspaceError> {
         let answer = self.git.call("cat-file").args(["-e", &format!("{commit}^{{commit}}")]).answer().await?;
         Ok(answer.code == Some(0))
+    }
+
+    /// Whether it was made just now.
+    pub fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// Its tags, as lines of an object and a name.
+    pub async fn tags(&self) -> Result<String, WorkspaceError> {
+        let format = "--format=%(objectname) %(refname)";
+        Ok(self.git.call("for-each-ref").args([format, "refs/tags"]).text().await?)
     }
 
     /// Finds out where the work starts, and brings it into the mirror.
@@ -416,11 +427,7 @@ fn is_partial(objects: &Path) -> bool {
 }
 
 fn short_hash(text: &str) -> String {
-    let mut hash = String::new();
-    for byte in Sha256::digest(text.as_bytes()).iter().take(8) {
-        let _ = write!(hash, "{byte:02x}");
-    }
-    hash
+    hex(&Sha256::digest(text.as_bytes())[..8])
 }
 
 #[cfg(test)]

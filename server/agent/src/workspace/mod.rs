@@ -12,20 +12,24 @@ mod inspect;
 mod lock;
 mod mirror;
 mod names;
+mod plain;
 mod prepare;
 mod publish;
 mod remove;
 mod repair;
 mod review;
+mod settings;
 mod setup;
 mod snapshot;
 mod submodules;
+mod warm;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -37,6 +41,7 @@ pub use finish::Finished;
 pub use inspect::{Checkout, inspect};
 pub use lock::Lock;
 pub use names::{Origin, branch_name, is_branch_name, repo_name};
+pub use warm::WarmFault;
 
 use crate::git::{Git, NETWORK_LIMIT};
 
@@ -44,9 +49,11 @@ use crate::git::{Git, NETWORK_LIMIT};
 pub type Environment = BTreeMap<String, String>;
 
 const RECORD: &str = "workspace.json";
+const STAGED: &str = "workspace.json.new";
 const LOCK: &str = "lock";
 /// Held by the agent's host process for as long as anything of the agent may still write.
 const AGENT_LOCK: &str = "agent.lock";
+const AGENT_LOG: &str = "agent.log";
 
 /// The workspace's repository as cadence sees it: links to what the agent has, and settings of our own.
 const COMMON: &str = "common";
@@ -56,6 +63,9 @@ const COMMON: &str = "common";
 pub struct Workspaces {
     data: PathBuf,
     network_limit: Duration,
+    /// Repositories that have a workspace kept warm, at most.
+    warm: usize,
+    in_use: Arc<warm::InUse>,
 }
 
 /// What a workspace is made from.
@@ -123,7 +133,14 @@ struct Record {
 impl Workspaces {
     /// Those under `data_dir`. Nothing is made before it is needed.
     pub fn new(data_dir: &Path) -> Self {
-        Self { data: data_dir.to_path_buf(), network_limit: NETWORK_LIMIT }
+        Self { data: data_dir.to_path_buf(), network_limit: NETWORK_LIMIT, warm: 0, in_use: Arc::default() }
+    }
+
+    /// How many repositories may have a workspace prepared ahead; none unless told. See [`Workspaces::keep_warm`].
+    #[must_use]
+    pub fn with_warm(mut self, repositories: usize) -> Self {
+        self.warm = repositories;
+        self
     }
 
     /// How long one command may take that talks to another machine; 10 minutes unless told.
@@ -177,7 +194,7 @@ impl Workspace {
 
     /// File for the agent's raw log.
     pub fn agent_log(&self) -> PathBuf {
-        self.home.join("agent.log")
+        self.home.join(AGENT_LOG)
     }
 
     /// Git takes its PATH, HOME and credentials from here; without it, from this process.
@@ -237,11 +254,30 @@ impl Record {
     }
 
     fn write(&self, home: &Path) -> Result<(), WorkspaceError> {
-        let path = home.join(RECORD);
+        self.stage(home)?;
+        Self::publish(home)
+    }
+
+    /// On the disk, to be found only after [`Record::publish`].
+    fn stage(&self, home: &Path) -> Result<(), WorkspaceError> {
+        let path = home.join(STAGED);
         let text = serde_json::to_string_pretty(self)
             .map_err(|error| WorkspaceError::Damaged { path: path.clone(), reason: error.to_string() })?;
         write_file(&path, text.as_bytes())
     }
+
+    /// Puts the staged record in its place.
+    fn publish(home: &Path) -> Result<(), WorkspaceError> {
+        let path = home.join(RECORD);
+        fs::rename(home.join(STAGED), &path).map_err(WorkspaceError::io("writing", &path))
+    }
+}
+
+/// Name of the checkout's directory, beside which cadence's own files are.
+fn checkout_name(repo_name: &str) -> String {
+    let name = names::directory_name(repo_name);
+    let own = [RECORD, STAGED, LOCK, AGENT_LOCK, AGENT_LOG, COMMON, inner::KNOWN, setup::DONE].contains(&name.as_str());
+    if own || name.starts_with(repair::ASIDE) { format!("{name}-repository") } else { name }
 }
 
 /// Writes a private file whole or not at all.

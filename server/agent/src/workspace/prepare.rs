@@ -7,19 +7,20 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::mirror::{Base, Mirror, Progress, Source, resolve};
-use super::names::{directory_name, is_branch_name, is_work_branch};
+use super::names::{is_branch_name, is_work_branch};
+use super::settings::{UserSettings, config_value, user_git};
 use super::{
-    COMMON, Environment, Identity, LOCK, Origin, Prepare, Record, Workspace, WorkspaceError, Workspaces, include, lock,
+    COMMON, LOCK, Origin, Prepare, Record, Workspace, WorkspaceError, Workspaces, checkout_name, include, lock,
     private_dir, remove_tree, submodules, write_file,
 };
 use crate::fault::{self, Point};
-use crate::git::{Git, fields};
+use crate::git::Git;
+
+/// What becomes [`COMMON`] once the workspace is whole.
+const STAGED_COMMON: &str = ".common";
 
 /// How long another one that prepares the same task is waited for.
 const WAIT: Duration = Duration::from_secs(60);
-
-/// Settings of the user's repository that a workspace needs to see the files as the user does.
-const COPIED: &str = r"^(user\.(name|email)|core\.(autocrlf|eol|safecrlf))$";
 
 impl Workspaces {
     /// Makes the workspace of a task, or opens it as it is where it was made before: it is never reset. One whose checkout
@@ -41,6 +42,7 @@ impl Workspaces {
             return Ok(workspace);
         }
         let before = Record::read(&home)?;
+        let again = before.is_some();
         let source = Source::find(&request.origin, &request.environment).await?;
         let mirror = self.mirror(source, &request.environment, progress).await?;
         fault::reached(Point::Mirrored).await;
@@ -48,16 +50,26 @@ impl Workspaces {
             Source::Local(located) => Some(located.common.clone()),
             Source::Url { .. } => None,
         };
-        let base = match &before {
-            Some(record) => {
-                mirror.fetch_commit(&record.base_commit, progress).await?;
-                Base { commit: record.base_commit.clone(), branch: record.base_branch.clone() }
-            }
-            None => mirror.base(request, progress).await?,
+        let user = user_git(mirror.source(), &mirror.path, &request.environment);
+        let base = async {
+            let base = match &before {
+                Some(record) => {
+                    mirror.fetch_commit(&record.base_commit, progress).await?;
+                    Base { commit: record.base_commit.clone(), branch: record.base_branch.clone() }
+                }
+                None => mirror.base(request, progress).await?,
+            };
+            // After what may have been fetched.
+            Ok::<_, WorkspaceError>((base, mirror.tags().await?))
         };
-        let settings = user_git(&mirror, &request.environment);
-        let (identity, settings) = identity(&settings).await?;
-        let checkout = directory_name(&request.repo_name);
+        let free = async {
+            match &repository {
+                Some(repository) if !again => name_is_free(repository, request).await,
+                _ => Ok(()),
+            }
+        };
+        let ((base, tags), settings, ()) = tokio::try_join!(base, UserSettings::read(&user), free)?;
+        let checkout = checkout_name(&request.repo_name);
         let workspace = Workspace {
             task_id: request.task_id,
             directory: home.join(&checkout),
@@ -68,12 +80,9 @@ impl Workspaces {
             home: home.clone(),
             mirror: mirror.path.clone(),
             repository,
-            identity,
+            identity: settings.identity.clone(),
             environment: request.environment.clone(),
         };
-        if before.is_none() {
-            workspace.name_is_free().await?;
-        }
         let start = match &before {
             Some(_) => workspace.published_tip(&mirror, progress).await?,
             None => None,
@@ -92,19 +101,52 @@ impl Workspaces {
         };
         // What lies there was never given to an agent: it would have a record.
         remove_tree(&workspace.directory)?;
-        workspace.make_repository(&mirror, &settings).await?;
+        remove_tree(&home.join(COMMON))?;
+        let commit = start.as_deref().unwrap_or(&workspace.base_commit);
         let source = mirror.source().clone();
-        drop(mirror);
-        workspace.check_out(start.as_deref().unwrap_or(&workspace.base_commit), progress).await?;
-        submodules::update(&workspace, &source, self.network_limit, progress).await?;
-        submodules::pull_lfs(&workspace, &source, self.network_limit, progress).await?;
-        if let Source::Local(located) = &source {
-            include::copy(&workspace, located, progress).await?;
+        let mut taken = match again {
+            false => self.take_ready(&workspace, &mirror, &settings, progress).await?,
+            true => None,
+        };
+        let mut mirror = Some(mirror);
+        loop {
+            let initial = match &taken {
+                Some(initial) => initial.clone(),
+                None => workspace.create().await?,
+            };
+            workspace.configure(&initial, &settings.copied)?;
+            workspace.write_refs(&tags)?;
+            // What has to be on the disk goes there before the files: after them it would wait for them all.
+            workspace.keep_settings()?;
+            workspace.keep_known(&tags, false).await?;
+            record.stage(&home)?;
+            // Others may go on with the mirror.
+            drop(mirror.take());
+            match workspace.check_out(commit, progress).await {
+                Err(error) if taken.is_some() => {
+                    tracing::warn!(%error, "a workspace that was prepared ahead could not be used; another is made");
+                    taken = None;
+                    remove_tree(&workspace.directory)?;
+                }
+                done => break done?,
+            }
         }
-        workspace.keep_settings()?;
-        workspace.keep_known().await?;
+        let linked = submodules::update(&workspace, &source, self.network_limit, progress).await?;
+        submodules::pull_lfs(&workspace, &source, self.network_limit, progress).await?;
+        let copied = match &source {
+            Source::Local(located) => include::copy(&workspace, located, progress).await?,
+            Source::Url { .. } => false,
+        };
+        if linked {
+            workspace.keep_settings()?;
+        }
+        if linked || copied {
+            workspace.keep_known(&tags, true).await?;
+        }
         fault::reached(Point::CheckedOut).await;
-        record.write(&home)?;
+        workspace.go_by_kept_settings()?;
+        Record::publish(&home)?;
+        self.used(&workspace);
         Ok(workspace)
     }
 
@@ -115,17 +157,6 @@ impl Workspaces {
 }
 
 impl Workspace {
-    /// `refs/heads/cadence/x` cannot be beside `refs/heads/cadence`; better to know before an agent has worked.
-    async fn name_is_free(&self) -> Result<(), WorkspaceError> {
-        let Some(repository) = &self.repository else { return Ok(()) };
-        let git = Git::new(repository, &self.environment).repository(repository);
-        let taken = git.call("for-each-ref").args(["--format=%(refname)", "refs/heads/cadence"]).text().await?;
-        if taken.lines().any(|name| name == "refs/heads/cadence") {
-            return Err(WorkspaceError::NameTaken(self.branch.clone()));
-        }
-        Ok(())
-    }
-
     /// The task's branch where it was published, brought into the mirror.
     async fn published_tip(&self, mirror: &Mirror, progress: Progress<'_>) -> Result<Option<String>, WorkspaceError> {
         let git = match &self.repository {
@@ -139,13 +170,11 @@ impl Workspace {
         Ok(tip)
     }
 
-    /// An empty repository that borrows the mirror's objects and knows its tags: what `git clone --shared` makes, without
-    /// the branches of other people and of other tasks.
-    async fn make_repository(&self, mirror: &Mirror, settings: &str) -> Result<(), WorkspaceError> {
-        let tags =
-            mirror.git().call("for-each-ref").args(["--format=%(objectname) %(refname)", "refs/tags"]).text().await?;
-        self.init(settings).await?;
-        let mut refs = tags;
+    /// Puts HEAD on the task's branch, which is not born yet, beside the mirror's tags and the branch that the work starts
+    /// from: what `git clone --shared` makes, without the branches of other people and of other tasks. `tags` are lines of
+    /// an object and a name.
+    fn write_refs(&self, tags: &str) -> Result<(), WorkspaceError> {
+        let mut refs = tags.to_owned();
         if !refs.is_empty() {
             refs.push('\n');
         }
@@ -155,15 +184,21 @@ impl Workspace {
                 let _ = writeln!(refs, "{} refs/remotes/origin/{}", self.base_commit, self.base_branch);
             }
         }
-        if !refs.is_empty() {
-            let path = self.git_dir().join("packed-refs");
-            fs::write(&path, refs).map_err(WorkspaceError::io("writing", &path))?;
+        for (name, text) in [("packed-refs", refs), ("HEAD", format!("ref: {}\n", self.branch_ref()))] {
+            let path = self.git_dir().join(name);
+            fs::write(&path, text).map_err(WorkspaceError::io("writing", &path))?;
         }
         Ok(())
     }
 
     /// The `.git` directory, with HEAD on the task's branch.
-    pub(super) async fn init(&self, settings: &str) -> Result<(), WorkspaceError> {
+    pub(super) async fn init(&self) -> Result<(), WorkspaceError> {
+        let initial = self.create().await?;
+        self.configure(&initial, "")
+    }
+
+    /// An empty repository; gives its settings as git made them.
+    pub(super) async fn create(&self) -> Result<String, WorkspaceError> {
         let format = if self.base_commit.len() == 64 { "sha256" } else { "sha1" };
         Git::new(&self.home, &self.environment)
             .call("init")
@@ -173,9 +208,14 @@ impl Workspace {
             .arg(&self.directory)
             .run()
             .await?;
+        let config = self.git_dir().join("config");
+        fs::read_to_string(&config).map_err(WorkspaceError::io("reading", &config))
+    }
+
+    /// Writes the repository's settings, those of [`Workspace::create`] first, and borrows the mirror's objects.
+    pub(super) fn configure(&self, initial: &str, settings: &str) -> Result<(), WorkspaceError> {
         let git_dir = self.git_dir();
-        let config = git_dir.join("config");
-        let mut text = fs::read_to_string(&config).map_err(WorkspaceError::io("reading", &config))?;
+        let mut text = initial.to_owned();
         text.push_str(settings);
         let _ = write!(
             text,
@@ -188,7 +228,7 @@ impl Workspace {
             let _ = write!(text, "[remote \"origin\"]\n\turl = {url}\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n");
         }
         text.push_str(submodules::lfs_settings(&self.git()));
-        write_file(&config, text.as_bytes())?;
+        write_file(&git_dir.join("config"), text.as_bytes())?;
         self.borrow_objects()?;
         let shallow = self.mirror.join("shallow");
         if shallow.is_file() {
@@ -199,8 +239,15 @@ impl Workspace {
 
     /// From now on the agent can write the settings, filters that run programs among them; so cadence goes by a copy. See
     /// `GIT_COMMON_DIR` in git's manual.
-    fn keep_settings(&self) -> Result<(), WorkspaceError> {
+    fn go_by_kept_settings(&self) -> Result<(), WorkspaceError> {
         let common = self.home.join(COMMON);
+        remove_tree(&common)?;
+        fs::rename(self.home.join(STAGED_COMMON), &common).map_err(WorkspaceError::io("making", &common))
+    }
+
+    /// Makes the copy for [`Workspace::go_by_kept_settings`].
+    fn keep_settings(&self) -> Result<(), WorkspaceError> {
+        let common = self.home.join(STAGED_COMMON);
         remove_tree(&common)?;
         private_dir(&common)?;
         for name in ["objects", "refs", "packed-refs", "logs", "info", "shallow", "modules", "worktrees", "lfs"] {
@@ -244,49 +291,6 @@ impl Workspace {
     }
 }
 
-/// Git where the user's settings are: in his repository, else in the mirror.
-fn user_git(mirror: &Mirror, environment: &Environment) -> Git {
-    match mirror.source() {
-        Source::Local(located) => {
-            Git::new(located.root.as_ref().unwrap_or(&located.common), environment).repository(&located.git_dir)
-        }
-        Source::Url { .. } => mirror.git().clone(),
-    }
-}
-
-/// Who commits, and the text of other settings to copy.
-pub(super) async fn identity(user: &Git) -> Result<(Identity, String), WorkspaceError> {
-    let answer = user.call("config").args(["-z", "--get-regexp", COPIED]).answer().await?;
-    let (mut name, mut email, mut settings) = (None, None, String::new());
-    for field in fields(&answer.stdout) {
-        let text = String::from_utf8_lossy(field);
-        let (key, value) = text.split_once('\n').unwrap_or((&text, "true"));
-        match key {
-            "user.name" => name = Some(plain(value)),
-            "user.email" => email = Some(plain(value)),
-            _ => {
-                if let Some(key) = key.strip_prefix("core.") {
-                    let _ = write!(settings, "[core]\n\t{key} = {}\n", config_value(value));
-                }
-            }
-        }
-    }
-    let filled = |value: Option<String>, or: &str| value.filter(|v| !v.is_empty()).unwrap_or_else(|| or.to_owned());
-    let identity = Identity { name: filled(name, "cadence"), email: filled(email, "cadence@localhost") };
-    Ok((identity, settings))
-}
-
-/// What git accepts in a person's name.
-fn plain(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() && !matches!(c, '<' | '>')).collect::<String>().trim().to_owned()
-}
-
-/// A value as it stands in git's configuration files.
-pub(super) fn config_value(text: &str) -> String {
-    let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n").replace('\t', "\\t");
-    format!("\"{}\"", escaped.replace(|c: char| c.is_control(), ""))
-}
-
 /// Whether a file can be written inside `root` at `relative` without leaving it over a link.
 pub(super) fn stays_inside(root: &Path, relative: &Path) -> bool {
     let mut at = root.to_path_buf();
@@ -299,4 +303,14 @@ pub(super) fn stays_inside(root: &Path, relative: &Path) -> bool {
         }
     }
     true
+}
+
+/// `refs/heads/cadence/x` cannot be beside `refs/heads/cadence`; better to know before an agent has worked.
+async fn name_is_free(repository: &Path, request: &Prepare) -> Result<(), WorkspaceError> {
+    let git = Git::new(repository, &request.environment).repository(repository);
+    let taken = git.call("for-each-ref").args(["--format=%(refname)", "refs/heads/cadence"]).text().await?;
+    if taken.lines().any(|name| name == "refs/heads/cadence") {
+        return Err(WorkspaceError::NameTaken(request.branch.clone()));
+    }
+    Ok(())
 }

@@ -50,7 +50,7 @@ impl Workspace {
             let aside = free_name(&self.home);
             fs::rename(&git_dir, &aside).map_err(WorkspaceError::io("moving", &git_dir))?;
         }
-        self.init("").await?;
+        self.init().await?;
         let mut tip = self.base_commit.clone();
         if let Some(published) = Record::read(&self.home)?.and_then(|record| record.published)
             && self.bring(&published).await?

@@ -15,7 +15,7 @@ use super::{Environment, Workspace, WorkspaceError, write_file};
 use crate::project;
 
 /// Says that the command succeeded, so that it does not run again.
-const DONE: &str = "setup.done";
+pub(super) const DONE: &str = "setup.done";
 /// Longest line that is passed on, in bytes; longer ones come in parts.
 const LONGEST_LINE: usize = 16 << 10;
 /// Variable that all processes of one set-up have, by which they are found.

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::inspect::Located;
 use super::mirror::{Source, resolve};
-use super::{Environment, Identity, Origin, WorkspaceError, Workspaces, prepare};
+use super::settings::UserSettings;
+use super::{Environment, Identity, Origin, WorkspaceError, Workspaces};
 use crate::git::{Git, fields};
 
 impl Workspaces {
@@ -33,7 +34,7 @@ impl Workspaces {
         fs::create_dir(&objects).map_err(WorkspaceError::io("making", &objects))?;
         let index = scratch.path().join("index");
         copy_index(&located, &index)?;
-        let identity = prepare::identity(&user).await?.0;
+        let identity = UserSettings::read(&user).await?.identity;
         let git = captured(user, &located, &objects, &index, &identity);
 
         let added = git.call("add").args(["--all", "--ignore-errors"]).answer().await?;

@@ -20,16 +20,16 @@ struct Submodule {
 }
 
 /// Fetches the submodules. From a local checkout those that the user has there, out of the user's own copies, so that nothing
-/// is loaded twice; from an URL all of them.
+/// is loaded twice; from an URL all of them. Says whether the repository has any.
 pub(super) async fn update(
     workspace: &Workspace,
     source: &Source,
     network_limit: Duration,
     progress: Progress<'_>,
-) -> Result<(), WorkspaceError> {
+) -> Result<bool, WorkspaceError> {
     let file = workspace.directory.join(".gitmodules");
     if !fs::symlink_metadata(&file).is_ok_and(|meta| meta.is_file()) {
-        return Ok(());
+        return Ok(false);
     }
     // The submodule helper finds the repository from the directory.
     let git = Git::new(&workspace.directory, &workspace.environment).env("GIT_CEILING_DIRECTORIES", &workspace.home);
@@ -41,7 +41,6 @@ pub(super) async fn update(
                     progress(&format!("Left out the submodule {}: your checkout does not have it", submodule.name));
                 }
             }
-            Ok(())
         }
         Source::Url { url, .. } => {
             let is_file = url.starts_with("file://");
@@ -59,9 +58,9 @@ pub(super) async fn update(
                 _ if is_file => left_out("those of the repository", all, progress),
                 _ => return Err(all.into_error("submodule").into()),
             }
-            Ok(())
         }
     }
+    Ok(true)
 }
 
 fn left_out(inside: &str, answer: Answer, progress: Progress<'_>) {

@@ -4,7 +4,8 @@ use std::process::Command;
 
 use cadence_agent::workspace::Origin;
 
-use crate::support::{Env, Repo};
+use super::Env;
+use crate::support::Repo;
 
 /// A repository with one large file, which is in git as a pointer only.
 fn with_large_file(env: &Env) -> Repo {

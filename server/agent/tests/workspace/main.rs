@@ -3,9 +3,29 @@
 
 mod applying;
 mod finishing;
-mod lfs;
-mod preparing;
 mod publishing;
-mod removing;
-mod submodules;
 mod support;
+mod warm;
+
+/// Stories whose workspaces are made when they are asked for.
+#[path = "."]
+mod made {
+    mod lfs;
+    mod preparing;
+    mod removing;
+    mod submodules;
+
+    type Env = crate::support::Env;
+}
+
+/// The same stories, with workspaces that were prepared ahead.
+#[path = "."]
+#[allow(clippy::duplicate_mod)]
+mod taken {
+    mod lfs;
+    mod preparing;
+    mod removing;
+    mod submodules;
+
+    type Env = crate::support::WarmEnv;
+}

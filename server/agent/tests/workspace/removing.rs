@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use cadence_agent::workspace::{ApplyMode, Origin, Workspace, WorkspaceError, apply};
 
-use crate::support::{Env, Repo};
+use super::Env;
+use crate::support::Repo;
 
 async fn with_work(env: &Env, repo: &Repo) -> Workspace {
     let workspace = env.workspace(repo).await;

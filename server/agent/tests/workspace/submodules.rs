@@ -2,7 +2,7 @@ use std::fs;
 
 use cadence_agent::workspace::WorkspaceError;
 
-use crate::support::Env;
+use super::Env;
 
 #[tokio::test]
 async fn work_in_submodules_is_noted() {

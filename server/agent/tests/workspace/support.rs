@@ -5,24 +5,31 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use cadence_agent::workspace::{Origin, Prepare, Workspace, Workspaces, branch_name};
 use uuid::Uuid;
 
-pub struct Env {
+/// `WARM`: what it makes is taken from one that was prepared ahead.
+pub struct World<const WARM: bool> {
     pub temp: tempfile::TempDir,
     pub workspaces: Workspaces,
+    asked: AtomicUsize,
+    taken: AtomicUsize,
 }
 
-impl Env {
+pub type Env = World<false>;
+pub type WarmEnv = World<true>;
+
+impl<const WARM: bool> World<WARM> {
     pub fn new() -> Self {
         let temp = tempfile::tempdir().unwrap();
         let home = temp.path().join("home");
         fs::create_dir(&home).unwrap();
         fs::write(home.join(".gitconfig"), "[init]\n\tdefaultBranch = main\n[protocol \"file\"]\n\tallow = always\n")
             .unwrap();
-        let workspaces = Workspaces::new(&temp.path().join("data"));
-        Self { temp, workspaces }
+        let workspaces = Workspaces::new(&temp.path().join("data")).with_warm(if WARM { 5 } else { 0 });
+        Self { temp, workspaces, asked: AtomicUsize::new(0), taken: AtomicUsize::new(0) }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -80,21 +87,48 @@ impl Env {
     }
 
     pub async fn prepare(&self, request: &Prepare) -> Workspace {
-        self.workspaces.prepare(request, &|_| ()).await.unwrap()
+        self.prepare_told(request).await.0
     }
 
     /// Also what it said on the way.
     pub async fn prepare_told(&self, request: &Prepare) -> (Workspace, Vec<String>) {
+        if WARM {
+            self.prepare_ahead(request).await;
+            self.asked.fetch_add(1, Ordering::Relaxed);
+        }
         let said = Mutex::new(Vec::new());
         let workspace =
             self.workspaces.prepare(request, &|line| said.lock().unwrap().push(line.to_owned())).await.unwrap();
-        (workspace, said.into_inner().unwrap())
+        let said = said.into_inner().unwrap();
+        self.taken.fetch_add(usize::from(was_taken(&said)), Ordering::Relaxed);
+        (workspace, said)
+    }
+
+    /// As another task of the same repository leaves it.
+    async fn prepare_ahead(&self, request: &Prepare) {
+        let task_id = Uuid::new_v4();
+        let other = Prepare { task_id, branch: branch_name("Go before", task_id), ..request.clone() };
+        let workspace = self.workspaces.prepare(&other, &|_| ()).await.unwrap();
+        self.workspaces.prepare_ahead(&workspace).await.unwrap();
+        self.workspaces.remove(task_id, true).await.unwrap();
     }
 
     /// Git where an agent would use it.
     pub fn agent(&self, workspace: &Workspace) -> Repo {
         Repo { root: workspace.directory.clone(), environment: self.environment() }
     }
+}
+
+impl<const WARM: bool> Drop for World<WARM> {
+    fn drop(&mut self) {
+        let (asked, taken) = (self.asked.load(Ordering::Relaxed), self.taken.load(Ordering::Relaxed));
+        assert!(std::thread::panicking() || asked == 0 || taken > 0, "no workspace that was prepared ahead was taken");
+    }
+}
+
+/// Whether the workspace had been prepared ahead, by what was said when it was made.
+pub fn was_taken(said: &[String]) -> bool {
+    said.iter().any(|line| line.contains("prepared ahead"))
 }
 
 #[derive(Clone)]
