@@ -9,7 +9,7 @@ use super::inspect::{Head, Located};
 use super::names::{is_branch_name, is_object_id};
 
 /// Settings under which a repository may be kept in another way, or be somewhere else. None of them is in a plain one.
-const UNUSUAL: &[&str] = &["worktree", "extensions", "include", "bare = true", "repositoryformatversion = 1"];
+const UNUSUAL: &[&str] = &["worktree", "extensions", "include", "bare=true", "repositoryformatversion=1"];
 /// Most that is read of a file of refs, in bytes.
 const MOST: u64 = 64 << 20;
 
@@ -26,7 +26,7 @@ pub(super) fn read(path: &Path) -> Option<Located> {
     if !git_dir.join("objects").is_dir() || !git_dir.join("refs").is_dir() || git_dir.join("commondir").exists() {
         return None;
     }
-    let settings = text(&git_dir, "config")?.to_ascii_lowercase();
+    let settings = text(&git_dir, "config")?.to_ascii_lowercase().replace([' ', '\t'], "");
     if UNUSUAL.iter().any(|word| settings.contains(word)) {
         return None;
     }

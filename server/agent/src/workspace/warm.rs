@@ -36,6 +36,8 @@ const TREE: &str = "tree";
 const UNUSED: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often is looked for those.
 const LOOK: Duration = Duration::from_secs(60 * 60);
+/// So many files may always have changed since.
+const FEW: usize = 100;
 /// Git does not trust what it wrote within the second of its own note about it, and would read all files again.
 const SETTLED: Duration = Duration::from_millis(1100);
 /// Space on the disk that is left to others, in bytes; a tenth of the disk where that is less.
@@ -93,7 +95,7 @@ impl Record {
         // A commit that the mirror does not have any more leads nowhere.
         let Ok(changed) = changed.args([&self.commit, commit]).run().await else { return false };
         let attributes = |path: &[u8]| path.rsplit(|byte| *byte == b'/').next() == Some(b".gitattributes");
-        fields(&changed).count() <= self.files / 2 && !fields(&changed).any(attributes)
+        fields(&changed).count() <= FEW.max(self.files / 2) && !fields(&changed).any(attributes)
     }
 }
 
@@ -332,6 +334,7 @@ fn entries(directory: &Path) -> Vec<PathBuf> {
 }
 
 /// Whether the disk has no space to spare.
+#[allow(clippy::useless_conversion, reason = "macOS counts blocks with fewer bits")]
 fn is_short(path: &Path) -> bool {
     let Ok(disk) = statvfs(path) else { return true };
     let unit = u64::from(disk.fragment_size());

@@ -108,7 +108,9 @@ fn found(agent: &Repo, base: &str) -> BTreeMap<PathBuf, String> {
 
 /// Commits that change files in every way.
 fn with_history(repo: &Repo) -> Vec<String> {
-    let mut commits = vec![repo.head()];
+    // Those that stay.
+    (0..40).for_each(|number| repo.write(&format!("many/{number}.txt"), "x\ny\n"));
+    let mut commits = vec![repo.commit("many files")];
     repo.write("deep/a/b", "1\n");
     repo.write("deep/a/c", "1\n");
     repo.write("run", "#!/bin/sh\n");
@@ -142,18 +144,16 @@ async fn what_is_taken_is_what_would_have_been_made() {
         let workspace = s.env.prepare(&request).await;
         made.push(found(&s.env.agent(&workspace), "refs/heads/main"));
     }
-    for ahead in &commits {
-        for (commit, made) in commits.iter().zip(&made) {
-            s.used_at(ahead).await;
-            let (workspace, taken) = s.prepare(&Prepare { commit: Some(commit.clone()), ..s.request() }).await;
-            // Where attributes differ, files change that did not, so it is made.
-            let last = commits.last().unwrap();
-            assert_eq!(taken, (ahead == last) == (commit == last), "from {ahead} to {commit}");
-            let agent = s.env.agent(&workspace);
-            assert_eq!(agent.git(&["symbolic-ref", "--short", "HEAD"]), workspace.branch);
-            assert_eq!(&found(&agent, "refs/heads/main"), made, "from {ahead} to {commit}");
-            s.all.remove(workspace.task_id, false).await.unwrap();
-        }
+    let last = commits.len() - 1;
+    for (from, to) in [(0, 0), (0, 1), (1, 2), (2, 3), (3, 4), (4, 3), (3, 2), (2, 1), (1, 0), (0, 3), (3, 0)] {
+        s.used_at(&commits[from]).await;
+        let (workspace, taken) = s.prepare(&Prepare { commit: Some(commits[to].clone()), ..s.request() }).await;
+        // Where attributes differ, files change that did not, so it is made.
+        assert_eq!(taken, (from == last) == (to == last), "from {from} to {to}");
+        let agent = s.env.agent(&workspace);
+        assert_eq!(agent.git(&["symbolic-ref", "--short", "HEAD"]), workspace.branch);
+        assert_eq!(found(&agent, "refs/heads/main"), made[to], "from {from} to {to}");
+        s.all.remove(workspace.task_id, false).await.unwrap();
     }
 }
 
@@ -233,7 +233,7 @@ async fn other_settings_of_line_ends_need_another_one() {
 async fn a_repository_that_became_another_one_starts_anew() {
     let s = Story::new();
     s.used().await;
-    for name in 0..20 {
+    for name in 0..150 {
         s.repo.write(&format!("{name}"), "new\n");
     }
     s.repo.commit("much");
@@ -257,7 +257,8 @@ async fn what_is_not_whole_is_not_taken_and_goes() {
     let s = Story::new();
     s.used().await;
     let place = s.ready().parent().unwrap().to_path_buf();
-    let halves: [(&str, fn(&Path)); 4] = [
+    type Damage = fn(&Path);
+    let halves: [(&str, Damage); 4] = [
         ("still being made", |place| fs::rename(place.join("ready"), place.join(".unfinished-1")).unwrap()),
         ("without a record", |place| fs::remove_file(place.join("ready/warm.json")).unwrap()),
         ("with half a record", |place| fs::write(place.join("ready/warm.json"), "{\"version\": 1").unwrap()),
