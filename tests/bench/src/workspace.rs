@@ -8,9 +8,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use reqwest::Client;
 use serde_json::{Value, json};
 
-use crate::api::{Server, TOKEN};
 use crate::place;
 use crate::result::{Results, millis, percentile};
+use crate::server::{Server, TOKEN};
 
 const FILES: usize = 5_000;
 const BYTES: usize = 4_096;

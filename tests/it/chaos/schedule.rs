@@ -95,7 +95,7 @@ impl Schedule {
 
 fn task(rng: &mut Rng, number: usize, claude: usize) -> Task {
     let repo = rng.usize(..3);
-    let followed = number % 10 == 0;
+    let followed = number.is_multiple_of(10);
     if number % claude == claude - 1 {
         let prompt = format!("Write {number} [[scenario:write-only]]");
         return Task {
