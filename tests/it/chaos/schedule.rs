@@ -97,7 +97,7 @@ fn task(rng: &mut Rng, number: usize, claude: usize) -> Task {
     let repo = rng.usize(..3);
     let followed = number.is_multiple_of(10);
     if number % claude == claude - 1 {
-        let prompt = format!("Write {number} [[scenario:write-only]]");
+        let prompt = format!("Write {number} [[scenario:stubborn]]");
         return Task {
             agent: "claude",
             prompt,

@@ -3,6 +3,7 @@
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use cadence_fakes::messages::Scenario;
 use fastrand::Rng;
 use nix::sys::signal::Signal;
 use reqwest::{Client, Method};
@@ -48,6 +49,9 @@ pub struct World {
 impl World {
     pub fn new(schedule: Schedule, seed: u64) -> Self {
         let env = TestEnv::new();
+        // A kill takes the tool of its moment along; a real model would see that and use it again.
+        let again = (0..4).fold(Scenario::new(), |script, _| script.write("hello.txt", "hello world\n"));
+        env.api.script("stubborn", again.text("Written."));
         let repos = (0..3).map(|n| env.repo(&format!("repo{n}"))).collect();
         // Followers find the server again where it was.
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
