@@ -38,7 +38,7 @@ const MAX_SUBSCRIPTIONS: usize = 1000;
 
 /// WebSocket: events of any number of tasks over one connection. The client sends `subscribe` (with a task's id or `*`, and
 /// `after`), `unsubscribe` and `ping`; the server `connected`, `subscribed`, the stored events after `after` and then live
-/// ones, `task` snapshots under `*`, `output_delta`, `lagged` and `error`.
+/// ones, `task` snapshots under `*`, `output_delta`, `lagged`, `error`, and `storage` where it cannot store what happens.
 #[utoipa::path(get, path = "/api/ws/stream", responses((status = 101, description = "WebSocket")))]
 pub async fn upgrade(
     State(app): State<App>,
@@ -90,8 +90,18 @@ async fn serve(app: App, mut socket: WebSocket, who: Option<Principal>) {
     let mut heard = Instant::now();
     let mut pings = interval(PING_EVERY);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut trouble = app.store.trouble().watch();
+    if trouble.borrow_and_update().is_some() {
+        trouble.mark_changed();
+    }
     loop {
         tokio::select! {
+            Ok(()) = trouble.changed() => {
+                let frame = storage(trouble.borrow_and_update().as_ref());
+                if connection.say(&frame).await.is_err() {
+                    break;
+                }
+            }
             frame = source.next() => {
                 heard = Instant::now();
                 let answer = match frame {
@@ -146,6 +156,15 @@ fn json(frame: &ServerFrame) -> Utf8Bytes {
 
 fn error(code: &str, error: impl Into<String>) -> ServerFrame {
     ServerFrame::Error { error: error.into(), code: code.to_owned() }
+}
+
+/// Says what the storage fails of, or that it works again.
+fn storage(trouble: Option<&StoreError>) -> ServerFrame {
+    ServerFrame::Storage {
+        code: trouble.map(|error| error.code().to_owned()),
+        message: trouble.map_or_else(|| "the storage works again".to_owned(), ToString::to_string),
+        hint: trouble.and_then(StoreError::hint).map(str::to_owned),
+    }
 }
 
 struct Connection {
@@ -207,8 +226,8 @@ impl Connection {
                 Ok(task) => task.last_seq,
                 Err(StoreError::NotFound(what)) => return Some(error("not_found", format!("there is no {what}"))),
                 Err(reason) => {
-                    tracing::error!(error = %reason, "a task cannot be read");
-                    return Some(error("storage", "the storage failed"));
+                    let reason = app.store.trouble().note(reason);
+                    return Some(error(reason.code(), "the task cannot be read; the storage fails"));
                 }
             };
             let subscribed = ServerFrame::Subscribed { task_id: task_id.clone(), last_seq };
@@ -229,7 +248,7 @@ async fn events(mut feed: Feed, task_id: Uuid, outbox: mpsc::Sender<Message>) {
             Ok(item) => item,
             Err(reason) => {
                 tracing::warn!(error = %reason, "a stream of events ended");
-                let _ = outbox.send(Message::Text(json(&error("storage", "the events cannot be read")))).await;
+                let _ = outbox.send(Message::Text(json(&error(reason.code(), "the events cannot be read")))).await;
                 return;
             }
         };

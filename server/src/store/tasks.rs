@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::changes::to_json;
 use super::rows::{self, COLUMNS, Filter, NewTask};
-use super::{Store, StoreError, micros, now};
+use super::{Store, StoreError, micros, now, steady};
 
 /// What asked for a task with the same key before, and what came of it.
 #[derive(Clone, Debug)]
@@ -21,12 +21,12 @@ impl Store {
     pub async fn create_task(&self, new: NewTask, key: Option<Idempotency>) -> Result<(Task, bool), StoreError> {
         self.write(move |tx| {
             Box::pin(async move {
-                let at = now();
                 if let Some(key) = &key
                     && let Some(task) = repeated(tx.conn, new.user_id, key).await?
                 {
                     return Ok((task, false));
                 }
+                let at = steady::after(newest(tx.conn, new.user_id).await?, now());
                 insert(tx, &new, micros(at)).await?;
                 sqlx::query(
                     "INSERT INTO attempts (task_id, number, user_id, state, prompt, created_at) VALUES (?, 1, ?, 'pending', ?, ?)",
@@ -152,21 +152,34 @@ impl Store {
 
     /// Forgets an ended task with all that belongs to it.
     pub async fn delete_task(&self, user: Uuid, id: Uuid) -> Result<(), StoreError> {
-        self.write(move |tx| {
-            Box::pin(async move {
-                let task = rows::owned(tx.conn, user, id).await?;
-                if !task.status.is_end() {
-                    return Err(StoreError::Conflict(format!(
-                        "a task that is {} cannot be removed; cancel it first",
-                        task.status
-                    )));
-                }
-                sqlx::query("DELETE FROM tasks WHERE id = ?").bind(id).execute(&mut *tx.conn).await?;
-                Ok(())
-            })
-        })
-        .await
+        self.write(move |tx| Box::pin(async move { delete(tx.conn, user, id, false).await })).await
     }
+
+    /// As [`Self::delete_task`], where it is archived.
+    pub async fn delete_archived(&self, user: Uuid, id: Uuid) -> Result<(), StoreError> {
+        self.write(move |tx| Box::pin(async move { delete(tx.conn, user, id, true).await })).await
+    }
+}
+
+async fn delete(conn: &mut SqliteConnection, user: Uuid, id: Uuid, archived: bool) -> Result<(), StoreError> {
+    let task = rows::owned(conn, user, id).await?;
+    if !task.status.is_end() {
+        let text = format!("a task that is {} cannot be removed; cancel it first", task.status);
+        return Err(StoreError::Conflict(text));
+    }
+    if archived && task.archived_at.is_none() {
+        return Err(StoreError::Conflict("it is no longer archived".into()));
+    }
+    // Its events, which may be many, go bit by bit: see `Store::purge`.
+    sqlx::query("INSERT OR IGNORE INTO removed (task_id) VALUES (?)").bind(id).execute(&mut *conn).await?;
+    sqlx::query("DELETE FROM tasks WHERE id = ?").bind(id).execute(conn).await?;
+    Ok(())
+}
+
+/// When the newest task of a user was created.
+async fn newest(conn: &mut SqliteConnection, user: Uuid) -> Result<Option<i64>, StoreError> {
+    let sql = "SELECT created_at FROM tasks WHERE user_id = ? ORDER BY created_at DESC LIMIT 1";
+    Ok(sqlx::query_scalar(sql).bind(user).fetch_optional(conn).await?)
 }
 
 async fn repeated(conn: &mut SqliteConnection, user: Uuid, key: &Idempotency) -> Result<Option<Task>, StoreError> {

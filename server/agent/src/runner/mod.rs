@@ -66,6 +66,7 @@ impl<S: TaskSource> Runner<S> {
     pub async fn work(self: Arc<Self>) {
         let slots = Slots::new(self.limit);
         let mut attempts = JoinSet::new();
+        let mut said = String::new();
         loop {
             tokio::select! {
                 () = self.closing.cancelled() => break,
@@ -74,10 +75,18 @@ impl<S: TaskSource> Runner<S> {
             while attempts.try_join_next().is_some() {}
             // Not given up while it waits for the storage: an attempt that was claimed must not be dropped.
             match self.source.claim().await {
-                Ok(claim) => drop(attempts.spawn(guarded(self.clone(), claim, slots.take()))),
+                Ok(claim) => {
+                    said.clear();
+                    drop(attempts.spawn(guarded(self.clone(), claim, slots.take())));
+                }
                 Err(SourceError::Closed) => break,
                 Err(error) => {
-                    tracing::warn!(%error, "no work could be taken");
+                    // Said once, however long it lasts.
+                    let error = error.to_string();
+                    if said != error {
+                        tracing::warn!(error, "no work could be taken");
+                        said = error;
+                    }
                     tokio::time::sleep(RETRY).await;
                 }
             }
