@@ -27,7 +27,7 @@ pub async fn list(
     ApiQuery(query): ApiQuery<TaskQuery>,
 ) -> Result<Json<TaskList>, Failure> {
     let (tasks, next) = app.store.tasks(who.user_id, filter(query)?).await?;
-    Ok(Json(TaskList { tasks, next_cursor: next.map(|(at, id)| format!("{at:x}-{}", id.simple())) }))
+    Ok(Json(TaskList { tasks, next_cursor: next.map(|(at, id)| cursor(at, id)) }))
 }
 
 fn filter(query: TaskQuery) -> Result<Filter, Failure> {
@@ -50,11 +50,16 @@ fn filter(query: TaskQuery) -> Result<Filter, Failure> {
             Some(_) => return Err(Failure::invalid("archived", "it must be `true`, `false` or `all`")),
         },
         limit,
-        before: query.cursor.map(|cursor| place(&cursor)).transpose()?,
+        before: query.cursor.as_deref().map(place).transpose()?,
     })
 }
 
-fn place(cursor: &str) -> Result<(i64, Uuid), Failure> {
+/// A place in a list, as clients give it back.
+pub fn cursor(at: i64, id: Uuid) -> String {
+    format!("{at:x}-{}", id.simple())
+}
+
+pub fn place(cursor: &str) -> Result<(i64, Uuid), Failure> {
     let parsed = cursor
         .split_once('-')
         .and_then(|(at, id)| Some((i64::from_str_radix(at, 16).ok()?, Uuid::try_parse(id).ok()?)));
