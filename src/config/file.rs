@@ -29,6 +29,8 @@ pub(super) struct File {
     #[serde(default)]
     pub environment: Vec<VariableName>,
     pub workers: Option<usize>,
+    pub keep_archived_days: Option<Days>,
+    pub keep_logs_days: Option<Days>,
 }
 
 #[derive(Debug)]
@@ -38,6 +40,18 @@ impl<'de> Deserialize<'de> for Seconds {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         crate::text::parse_duration(&text).map(Self).map_err(D::Error::custom)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Days(pub Duration);
+
+impl<'de> Deserialize<'de> for Days {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match u32::deserialize(deserializer)? {
+            days @ 0..=36_500 => Ok(Self(Duration::from_secs(24 * 3600) * days)),
+            _ => Err(D::Error::custom("it is at most 36500 days")),
+        }
     }
 }
 
@@ -105,6 +119,16 @@ pub const KEYS: &[Key] = &[
     Key { name: "data_dir", kind: Kind::Text, about: "where the embedded server keeps its data" },
     Key { name: "listen", kind: Kind::Text, about: "address of `cadence serve`" },
     Key { name: "workers", kind: Kind::Number, about: "tasks that the server runs at once" },
+    Key {
+        name: "keep_archived_days",
+        kind: Kind::Number,
+        about: "days after which archived tasks are removed, unless their work is nowhere else; none: never",
+    },
+    Key {
+        name: "keep_logs_days",
+        kind: Kind::Number,
+        about: "days after which agents' raw logs are deleted; none: 30",
+    },
 ];
 
 /// Agents that there are.
@@ -247,7 +271,7 @@ mod tests {
 
     #[test]
     fn errors_say_the_line() {
-        insta::assert_snapshot!(message("agent = \"claude\"\nmodle = \"x\"\n"), @"config.toml, line 2: unknown field `modle`, expected one of `server`, `token_file`, `color`, `data_dir`, `listen`, `agent`, `model`, `permission`, `budget`, `max_turns`, `timeout`, `environment`, `workers`");
+        insta::assert_snapshot!(message("agent = \"claude\"\nmodle = \"x\"\n"), @"config.toml, line 2: unknown field `modle`, expected one of `server`, `token_file`, `color`, `data_dir`, `listen`, `agent`, `model`, `permission`, `budget`, `max_turns`, `timeout`, `environment`, `workers`, `keep_archived_days`, `keep_logs_days`");
         insta::assert_snapshot!(message("permission = \"bypass\"\n"), @"config.toml, line 1: unknown variant `bypass`, expected one of `ask`, `edits`, `all`");
         insta::assert_snapshot!(message("\n\ntimeout = \"soon\"\n"), @"config.toml, line 3: `soon` is no duration; write it like 30s, 10m or 1h30m");
         insta::assert_snapshot!(message("budget = -1.0\n"), @"config.toml, line 1: a budget must be more than nothing");
@@ -281,6 +305,8 @@ mod tests {
             ("server", "foo"),
             ("agent", "foo"),
             ("workers", "0"),
+            ("keep_archived_days", "-1"),
+            ("keep_logs_days", "40000"),
         ] {
             assert!(set(&path, key(name).unwrap(), value).is_err(), "{name}");
         }

@@ -87,6 +87,10 @@ pub struct Settings {
     /// Names of further variables that tasks bring along.
     pub environment: Vec<String>,
     pub workers: Option<usize>,
+    /// How long the server keeps archived tasks; none: for ever.
+    pub keep_archived: Option<Duration>,
+    /// How long it keeps agents' own lines.
+    pub keep_logs: Option<Duration>,
 }
 
 /// Looks a variable up; an empty one counts as absent.
@@ -184,6 +188,8 @@ impl Settings {
             timeout: file.timeout.map(|timeout| timeout.0),
             environment: file.environment.into_iter().map(|name| name.0).collect(),
             workers: file.workers,
+            keep_archived: file.keep_archived_days.map(|days| days.0),
+            keep_logs: file.keep_logs_days.map(|days| days.0),
             path,
         })
     }

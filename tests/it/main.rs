@@ -3,6 +3,7 @@
 
 mod api;
 mod approvals;
+mod clock;
 mod completion;
 mod conversation;
 mod demo;
@@ -13,6 +14,7 @@ mod limits;
 mod run;
 mod scripts;
 mod server;
+mod storage;
 mod stream;
 mod support;
 mod take;
