@@ -3,6 +3,8 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::store::StoreError;
+
 /// What a server needs to know. Nothing here is read from the environment; the program does that.
 #[derive(Debug)]
 pub struct ServeConfig {
@@ -22,7 +24,26 @@ pub struct ServeConfig {
     pub lease_secs: u32,
     /// Agent of tasks that name none.
     pub default_agent: String,
+    pub retention: Retention,
 }
+
+/// How long is kept what nobody needs for the work itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Archived tasks, from when they were archived. None: for ever, for an archive is no bin; whoever wants them gone says
+    /// so. What was done and is found nowhere else is kept in any case.
+    pub archived: Option<Duration>,
+    /// Agents' own lines of tasks at which nobody works. They are for diagnosis: what an agent did is in the events.
+    pub logs: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { archived: None, logs: DAY * 30 }
+    }
+}
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// Why a server ended well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +60,24 @@ pub enum ServeError {
     /// Another server works on the same data.
     #[error("another cadence server uses {path}; stop it with `cadence server stop`, or give another --data-dir")]
     InUse { path: PathBuf },
-    #[error("the database cannot be opened: {0}")]
-    Storage(String),
+    #[error("{path}: {error}")]
+    Storage { path: PathBuf, error: StoreError },
     #[error("the listener failed: {0}")]
     Listener(#[from] std::io::Error),
+}
+
+impl ServeError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Storage { error, .. } => error.hint().map(str::to_owned),
+            Self::DataDir { source, .. } => Some(match source.kind() {
+                std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                    "Make room on that disk, or name another directory with CADENCE_DATA_DIR.".to_owned()
+                }
+                _ => "Make it writable, or name another directory with CADENCE_DATA_DIR.".to_owned(),
+            }),
+            Self::InUse { .. } | Self::Listener(_) => None,
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! The backend of cadence: API, queue, events and storage behind one call, [`serve`].
 
+pub mod backup;
 mod config;
 pub mod events;
 mod http;
@@ -7,8 +8,9 @@ pub mod queue;
 mod start;
 pub mod state;
 pub mod store;
+pub mod upkeep;
 pub mod verify;
 
-pub use config::{Exit, ServeConfig, ServeError};
+pub use config::{Exit, Retention, ServeConfig, ServeError};
 pub use http::openapi;
-pub use start::serve;
+pub use start::{DataLock, serve};

@@ -1,9 +1,10 @@
 //! From a configuration to a running server, and to its end.
 
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::Read;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,8 @@ use crate::config::{Exit, ServeConfig, ServeError};
 use crate::events::Hub;
 use crate::http::{Activity, App, Gate, Patience, router};
 use crate::queue::Queue;
-use crate::store::{Principal, Store, StoreError};
+use crate::store::{Principal, Store, StoreError, file};
+use crate::upkeep::Upkeep;
 
 /// Name of the user that the server's own token belongs to.
 const OWNER: &str = "owner";
@@ -48,10 +50,23 @@ pub async fn serve(
     config: ServeConfig,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<Exit, ServeError> {
-    // Held as long as the server runs; the kernel lets go of it however the server ends.
-    let _lock = lock(&config.data_dir)?;
-    let store =
-        Store::open(&config.data_dir.join(crate::store::FILE), Arc::new(Hub::default())).await.map_err(storage)?;
+    let lock = DataLock::take(&config.data_dir)?;
+    let database = config.data_dir.join(crate::store::FILE);
+    let storage = |error: StoreError| ServeError::Storage { path: database.clone(), error };
+    let broke_off = lock.begin();
+    let log = file::beside(&database, "-wal");
+    if broke_off && database.exists() && !log.exists() {
+        tracing::warn!(log = %log.display(), "the server before broke off, and its log is gone: what it stored last may be missing");
+    }
+    let store = match Store::open(&database, Arc::new(Hub::default())).await {
+        Ok(store) => store,
+        Err(error) => {
+            if !broke_off {
+                lock.end();
+            }
+            return Err(storage(error));
+        }
+    };
     let user_id = store.ensure_user(OWNER, "admin").await.map_err(storage)?;
     let owner = Principal { user_id, name: OWNER.to_owned(), scopes: vec!["*".to_owned()] };
     let gate = Gate::new(config.token.as_ref().map(|token| (token.expose_secret(), owner)));
@@ -67,6 +82,7 @@ pub async fn serve(
         workspaces: workspaces.clone(),
         activity: activity.clone(),
         default_agent: config.default_agent.clone(),
+        retention: config.retention,
         agents: agents.names(),
         patience: Patience::default(),
         closing: closing.clone(),
@@ -74,7 +90,7 @@ pub async fn serve(
     let runner = Arc::new(Runner {
         source: Arc::new(Queue::new(store.clone(), config.lease_secs, closing.clone())),
         agents,
-        workspaces,
+        workspaces: workspaces.clone(),
         program: config.program.clone(),
         limit: config.workers,
         environment: inherited(),
@@ -83,6 +99,8 @@ pub async fn serve(
     // Whoever had a lease here is dead: the lock says so.
     store.end_leases().await.map_err(storage)?;
     let mut runner = tokio::spawn(runner.work());
+    let upkeep = Upkeep { store: store.clone(), workspaces, retention: config.retention };
+    let upkeep = tokio::spawn(upkeep.run(broke_off, closing.clone()));
 
     let idle = idle(store.clone(), activity, config.idle_exit);
     let stop = closing.clone();
@@ -121,12 +139,10 @@ pub async fn serve(
     .await;
     server.abort();
     runner.abort();
+    upkeep.abort();
     store.close().await;
+    lock.end();
     Ok(exit)
-}
-
-fn storage(error: StoreError) -> ServeError {
-    ServeError::Storage(error.to_string())
 }
 
 fn inherited() -> BTreeMap<String, String> {
@@ -148,16 +164,41 @@ fn prepare(socket: &TcpStream) {
     }
 }
 
-/// Makes the data directory, for its owner alone, and takes it for this server.
-fn lock(directory: &Path) -> Result<File, ServeError> {
-    let unusable = |source| ServeError::DataDir { path: directory.to_owned(), source };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unusable)?;
-    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700)).map_err(unusable)?;
-    let file = File::create(directory.join("server.lock")).map_err(unusable)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(ServeError::InUse { path: directory.to_owned() }),
-        Err(TryLockError::Error(error)) => Err(unusable(error)),
+/// A data directory that is taken: nobody else works on it. The kernel lets go of it however the process ends.
+#[derive(Debug)]
+pub struct DataLock(File);
+
+/// Stands in the lock's file while a server works.
+const WORKING: &[u8] = b"a server works here\n";
+
+impl DataLock {
+    /// Makes the data directory, for its owner alone, and takes it.
+    pub fn take(directory: &Path) -> Result<Self, ServeError> {
+        let unusable = |source| ServeError::DataDir { path: directory.to_owned(), source };
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(unusable)?;
+        std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700)).map_err(unusable)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(directory.join("server.lock")).map_err(unusable)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self(file)),
+            Err(TryLockError::WouldBlock) => Err(ServeError::InUse { path: directory.to_owned() }),
+            Err(TryLockError::Error(error)) => Err(unusable(error)),
+        }
+    }
+
+    /// Notes that work begins, and tells whether that of the server before broke off. A note that cannot be made, as on a
+    /// full disk, costs a check after a crash.
+    fn begin(&self) -> bool {
+        let mut before = Vec::new();
+        let read = (&self.0).take(64).read_to_end(&mut before);
+        let _ = self.0.set_len(0).and_then(|()| self.0.write_all_at(WORKING, 0));
+        read.is_ok() && before.starts_with(WORKING)
+    }
+
+    /// Notes that nothing is left to do.
+    fn end(&self) {
+        let _ = self.0.set_len(0);
     }
 }
 

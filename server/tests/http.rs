@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cadence_protocol::{ApiError, ClientFrame, Event, Received, ServerFrame, Task, TaskList, TaskStatus};
-use cadence_server::{Exit, ServeConfig, ServeError, serve};
+use cadence_server::{Exit, Retention, ServeConfig, ServeError, serve};
 use futures_util::{SinkExt, StreamExt};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
@@ -37,6 +37,7 @@ fn config(data_dir: PathBuf) -> ServeConfig {
         idle_exit: None,
         lease_secs: 30,
         default_agent: "demo".into(),
+        retention: Retention::default(),
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, Command};
 use url::Url;
 
-use super::runtime::{Announcement, Runtime, alive, open_private_log, private_directory, signal, token_file};
+use super::runtime::{Announcement, Runtime, alive, open_private_log, private_directory, signal, token_file, unusable};
 use super::{Endpoint, Rest};
 use crate::config::Settings;
 use crate::error::{CommandError, Exit};
@@ -29,8 +29,8 @@ const END_EPHEMERAL: Duration = Duration::from_secs(90);
 const LOCK: Duration = Duration::from_secs(160);
 /// How often is looked again.
 const LOOK: Duration = Duration::from_millis(50);
-/// From this size on the log is moved aside when a server starts.
-const LOG_LIMIT: u64 = 10 * 1024 * 1024;
+/// From this size on the log is moved aside.
+pub const LOG_LIMIT: u64 = 10 * 1024 * 1024;
 
 /// The user's own server, running. It is started or replaced where that is needed.
 pub async fn ensure(settings: &Settings) -> Result<Endpoint, CommandError> {
@@ -153,9 +153,8 @@ fn server_command(data: &Path, runtime: &Path, log: &Path) -> Result<Command, Co
     if let Some(logs) = log.parent() {
         private_directory(logs)?;
     }
-    let log_file = open_private_log(log, LOG_LIMIT).map_err(|error| {
-        CommandError::failed(format!("the server's log {} cannot be written", log.display())).caused_by(error)
-    })?;
+    let log_file = open_private_log(log, LOG_LIMIT)
+        .map_err(|error| unusable(&format!("the server's log {} cannot be written", log.display()), error))?;
     let program = std::env::current_exe()
         .map_err(|error| CommandError::failed("cadence does not find its own program").caused_by(error))?;
     let mut command = Command::new(program);
@@ -165,6 +164,8 @@ fn server_command(data: &Path, runtime: &Path, log: &Path) -> Result<Command, Co
         .arg(data)
         .arg("--runtime-dir")
         .arg(runtime)
+        .arg("--log-file")
+        .arg(log)
         .env_clear()
         .envs(service_environment(std::env::vars_os()))
         .current_dir("/")
@@ -195,6 +196,25 @@ fn spawn(command: &mut Command) -> Result<Child, CommandError> {
     command.spawn().map_err(|error| CommandError::failed("the server cannot be started").caused_by(error))
 }
 
+/// What a server says that cannot start.
+#[derive(Debug, serde::Deserialize)]
+struct Failure {
+    error: String,
+    causes: Vec<String>,
+    hints: Vec<String>,
+}
+
+impl From<Failure> for CommandError {
+    fn from(failure: Failure) -> Self {
+        let said = std::iter::once(&failure.error).chain(&failure.causes).map(|text| crate::text::clean_line(text));
+        let text = format!("the server cannot start: {}", said.collect::<Vec<_>>().join(": "));
+        failure
+            .hints
+            .iter()
+            .fold(Self::new(Exit::Unreachable, text), |error, hint| error.hint(crate::text::clean_line(hint)))
+    }
+}
+
 /// Waits for the one line that says where the server listens.
 async fn ready(child: &mut Child, log: &Path) -> Result<Url, CommandError> {
     let stdout = child.stdout.take().ok_or_else(|| CommandError::failed("the server has no output"))?;
@@ -217,6 +237,9 @@ async fn ready(child: &mut Child, log: &Path) -> Result<Url, CommandError> {
     }
     if let Some(url) = line.trim().strip_prefix("listening on ").and_then(|url| Url::parse(url).ok()) {
         return Ok(url);
+    }
+    if let Ok(failure) = serde_json::from_str::<Failure>(&line) {
+        return Err(failure.into());
     }
     let status = tokio::time::timeout(Duration::from_secs(2), child.wait()).await;
     let how = match status {

@@ -16,9 +16,9 @@ use url::Url;
 
 use crate::config::Settings;
 use crate::error::CommandError;
-pub use embedded::Ephemeral;
+pub use embedded::{Ephemeral, LOG_LIMIT};
 pub use rest::Rest;
-pub use runtime::{Announcement, Runtime, private_directory, token_file};
+pub use runtime::{Announcement, Runtime, open_private_log, private_directory, token_file};
 pub use stream::{Item, Stream};
 
 /// Where a server is, and what it lets in.

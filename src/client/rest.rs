@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use cadence_protocol::{
     ApiError, Approval, ApprovalList, ApprovalQuery, Cancelled, CreateTask, Decide, EventList, EventQuery, Health, Me,
-    RemoveTask, ResumeTask, SendMessage, Task, TaskList, TaskQuery,
+    Prune, Pruned, RemoveTask, ResumeTask, SendMessage, Task, TaskList, TaskQuery,
 };
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use secrecy::ExposeSecret;
@@ -57,6 +57,21 @@ impl Rest {
     pub async fn health(&self, patience: Duration) -> Result<Health, CommandError> {
         let request = self.request(Method::GET, &["health"], &())?.timeout(patience);
         self.json(request).await
+    }
+
+    /// Whether the server can store what happens; the error says what of that fails.
+    pub async fn ready(&self, patience: Duration) -> Result<(), CommandError> {
+        let mut url = self.endpoint.url.clone();
+        url.set_query(None);
+        let mut path = url.path_segments_mut().map_err(|()| CommandError::usage("the server's address has no path"))?;
+        path.pop_if_empty().push("readyz");
+        drop(path);
+        self.send_request(self.http.get(url).timeout(patience)).await.map(drop)
+    }
+
+    /// Deletes what is old; one step of it.
+    pub async fn prune(&self, body: &Prune) -> Result<Pruned, CommandError> {
+        self.post(&["prune"], body).await
     }
 
     pub async fn me(&self) -> Result<Me, CommandError> {

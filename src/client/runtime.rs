@@ -94,7 +94,7 @@ impl Runtime {
     /// Says who the server is; complete or not at all. It counts as running for as long as what is given back is held.
     pub fn announce(&self, server: &Announcement) -> Result<Announced, CommandError> {
         let fail = |error: std::io::Error| {
-            CommandError::failed(format!("{} cannot be written", self.announcement_path().display())).caused_by(error)
+            unusable(&format!("{} cannot be written", self.announcement_path().display()), error)
         };
         let text = serde_json::to_vec_pretty(server).map_err(std::io::Error::other).map_err(fail)?;
         let mut file = tempfile::NamedTempFile::new_in(&self.dir).map_err(fail)?;
@@ -134,11 +134,28 @@ impl Runtime {
     }
 }
 
+/// What a failure with a file means, and the way out where there is one.
+pub fn unusable(what: &str, error: std::io::Error) -> CommandError {
+    use std::io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    let hint = match error.kind() {
+        StorageFull | QuotaExceeded => {
+            Some("The disk is full: make room on it, or name another directory with CADENCE_DATA_DIR.")
+        }
+        ReadOnlyFilesystem | PermissionDenied => {
+            Some("Make it writable, or name another directory with CADENCE_DATA_DIR.")
+        }
+        _ => None,
+    };
+    let failed = CommandError::failed(what).caused_by(error);
+    match hint {
+        Some(hint) => failed.hint(hint),
+        None => failed,
+    }
+}
+
 /// A 256-bit token in a file of mode 0600: the one that is there, or a new one. Gives the token.
 pub fn token_file(path: &Path) -> Result<SecretString, CommandError> {
-    let fail = |error: std::io::Error| {
-        CommandError::failed(format!("the token file {} cannot be made", path.display())).caused_by(error)
-    };
+    let fail = |error: std::io::Error| unusable(&format!("the token file {} cannot be made", path.display()), error);
     let dir = path.parent().unwrap_or(Path::new("."));
     let made = std::fs::symlink_metadata(path).err().map(|_| write_token(dir, path));
     match made.unwrap_or_else(|| Err(std::io::ErrorKind::AlreadyExists.into())) {
@@ -167,9 +184,7 @@ fn write_token(dir: &Path, path: &Path) -> std::io::Result<String> {
 
 /// Makes a directory that only this user can look into, or makes sure that an existing one is.
 pub fn private_directory(path: &Path) -> Result<(), CommandError> {
-    let fail = |error: std::io::Error| {
-        CommandError::failed(format!("the directory {} cannot be used", path.display())).caused_by(error)
-    };
+    let fail = |error: std::io::Error| unusable(&format!("the directory {} cannot be used", path.display()), error);
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(fail)?;
     owned(path).map_err(fail)?;
     std::fs::set_permissions(path, PermissionsExt::from_mode(0o700)).map_err(fail)

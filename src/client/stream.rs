@@ -45,6 +45,12 @@ pub enum Item {
     },
     /// The connection is back.
     Back,
+    /// The server cannot store what happens and tries again, or stores it again.
+    Storage {
+        fails: bool,
+        message: String,
+        hint: Option<String>,
+    },
     /// The stream ends with this.
     Failed(CommandError),
 }
@@ -185,7 +191,10 @@ impl Worker {
         // What a newer server may send beside what is known is passed over.
         let Ok(received) = serde_json::from_str::<Received>(text) else { return Ok(()) };
         // A connection that is made and closed again is none: the server has to say something about the tasks.
-        if !matches!(received, Received::Frame(ServerFrame::Connected { .. } | ServerFrame::Error { .. })) {
+        if !matches!(
+            received,
+            Received::Frame(ServerFrame::Connected { .. } | ServerFrame::Error { .. } | ServerFrame::Storage { .. })
+        ) {
             self.failures = 0;
             if self.lost_since.take().is_some() {
                 self.out.send(Item::Back).await?;
@@ -198,6 +207,11 @@ impl Worker {
             }
             Received::Frame(ServerFrame::Lagged { task_id, .. }) => self.catch_up(task_id).await,
             Received::Frame(ServerFrame::Error { error, code }) => Err(refused(&error, &code)),
+            Received::Frame(ServerFrame::Storage { code, message, hint }) => {
+                let hint = hint.map(|hint| crate::text::clean_line(&hint));
+                let message = crate::text::clean_line(&message);
+                Ok(self.out.send(Item::Storage { fails: code.is_some(), message, hint }).await?)
+            }
             Received::Frame(_) => Ok(()),
         }
     }

@@ -13,7 +13,7 @@ use tokio::process::Command;
 
 use super::verify;
 use crate::checkout;
-use crate::client::{Client, embedded};
+use crate::client::{Client, Rest, embedded};
 use crate::config::{Settings, process_environment};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::render::{BOLD, DIM, GREEN, Line, PLAIN, RED, YELLOW};
@@ -97,6 +97,7 @@ pub async fn run(
             checks.push(Check::new("settings", State::Ok, found_settings(&settings.path)));
             checks.push(server(settings).await);
             checks.push(disk(&settings.data_dir));
+            checks.push(database(&settings.data_dir).await);
         }
         Err(error) => {
             let check = Check::new("settings", State::Failed, error.message());
@@ -213,16 +214,24 @@ fn found_settings(path: &Path) -> String {
 async fn server(settings: &Settings) -> Check {
     let Some(url) = &settings.server else {
         return match embedded::find(settings).await {
-            Ok(Some((server, _))) => {
-                Check::new("server", State::Ok, format!("{} version {}", server.url, server.version))
+            Ok(Some((server, endpoint))) => {
+                let found = format!("{} version {}", server.url, server.version);
+                match Rest::new(endpoint) {
+                    Ok(rest) => ready(&rest, found).await,
+                    Err(error) => Check::new("server", State::Failed, error.message()),
+                }
             }
             Ok(None) => Check::new("server", State::Ok, "not running; it is started on demand"),
             Err(error) => Check::new("server", State::Failed, error.message()),
         };
     };
-    let asked = async { Client::connect(settings).await?.rest()?.me().await };
+    let asked = async {
+        let rest = Client::connect(settings).await?.rest()?;
+        let me = rest.me().await?;
+        Ok::<_, CommandError>(ready(&rest, format!("{url} as {}", me.name)).await)
+    };
     match tokio::time::timeout(PATIENCE, asked).await {
-        Ok(Ok(me)) => Check::new("server", State::Ok, format!("{url} as {}", me.name)),
+        Ok(Ok(check)) => check,
         Ok(Err(error)) => {
             let check = Check::new("server", State::Failed, error.message());
             match error.hints().first() {
@@ -231,6 +240,37 @@ async fn server(settings: &Settings) -> Check {
             }
         }
         Err(_) => Check::new("server", State::Failed, format!("{url} does not answer")),
+    }
+}
+
+/// A server that answers, and whether it can store what happens.
+async fn ready(rest: &Rest, found: String) -> Check {
+    match rest.ready(PATIENCE).await {
+        Ok(()) => Check::new("server", State::Ok, found),
+        Err(error) => Check::new("server", State::Failed, format!("{found}: {}", error.message()))
+            .hint("Its log says more: `cadence server logs`."),
+    }
+}
+
+/// Whether the database can be read, and what is to be done where it cannot.
+async fn database(data: &Path) -> Check {
+    let path = data.join(cadence_server::store::FILE);
+    match cadence_server::backup::glance(&path).await {
+        Ok(None) => Check::new("database", State::Ok, "not there yet; the first task makes it"),
+        Ok(Some(_)) if nix::unistd::access(&path, nix::unistd::AccessFlags::W_OK).is_err() => {
+            Check::new("database", State::Failed, format!("{} cannot be written", path.display()))
+                .hint("Give yourself the right to write it: chmod u+w, or remount its file system.")
+        }
+        Ok(Some((size, schema))) => {
+            Check::new("database", State::Ok, format!("{}, version {schema} of the schema", text::bytes(size)))
+        }
+        Err(error) => {
+            let check = Check::new("database", State::Failed, format!("{}: {error}", path.display()));
+            match error.hint() {
+                Some(hint) => check.hint(hint),
+                None => check,
+            }
+        }
     }
 }
 

@@ -13,7 +13,7 @@ mod tasks;
 mod verify;
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
@@ -48,6 +48,7 @@ impl Command {
         match self {
             Self::Serve(args) => args.data_dir.clone(),
             Self::Doctor(args) => args.data_dir.clone(),
+            Self::Server(args) => args.data_dir().map(Path::to_owned),
             _ => None,
         }
     }

@@ -13,7 +13,13 @@ use crate::text;
 pub async fn run(data_dir: &Path, terminal: Terminal, json: bool) -> CommandResult {
     let environment = checkout::environment().collect();
     let report = verify(data_dir, &environment).await.map_err(|error| {
-        CommandError::failed(format!("the data in {} cannot be read", data_dir.display())).caused_by(error)
+        let hint = error.hint();
+        let failed =
+            CommandError::failed(format!("the data in {} cannot be read", data_dir.display())).caused_by(error);
+        match hint {
+            Some(hint) => failed.hint(hint),
+            None => failed,
+        }
     })?;
     let ok = report.faults.is_empty();
     if json {

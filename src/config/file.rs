@@ -30,6 +30,8 @@ pub(super) struct File {
     pub environment: Vec<VariableName>,
     pub workers: Option<usize>,
     pub warm_workspaces: Option<usize>,
+    pub keep_archived_days: Option<Days>,
+    pub keep_logs_days: Option<Days>,
 }
 
 #[derive(Debug)]
@@ -39,6 +41,18 @@ impl<'de> Deserialize<'de> for Seconds {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         crate::text::parse_duration(&text).map(Self).map_err(D::Error::custom)
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Days(pub Duration);
+
+impl<'de> Deserialize<'de> for Days {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match u32::deserialize(deserializer)? {
+            days @ 0..=36_500 => Ok(Self(Duration::from_secs(24 * 3600) * days)),
+            _ => Err(D::Error::custom("it is at most 36500 days")),
+        }
     }
 }
 
@@ -110,6 +124,16 @@ pub const KEYS: &[Key] = &[
         name: "warm_workspaces",
         kind: Kind::Number,
         about: "repositories that the server keeps a workspace ready for; 0 for none",
+    },
+    Key {
+        name: "keep_archived_days",
+        kind: Kind::Number,
+        about: "days after which archived tasks are removed, unless their work is nowhere else; none: never",
+    },
+    Key {
+        name: "keep_logs_days",
+        kind: Kind::Number,
+        about: "days after which agents' raw logs are deleted; none: 30",
     },
 ];
 
@@ -253,7 +277,7 @@ mod tests {
 
     #[test]
     fn errors_say_the_line() {
-        insta::assert_snapshot!(message("agent = \"claude\"\nmodle = \"x\"\n"), @"config.toml, line 2: unknown field `modle`, expected one of `server`, `token_file`, `color`, `data_dir`, `listen`, `agent`, `model`, `permission`, `budget`, `max_turns`, `timeout`, `environment`, `workers`, `warm_workspaces`");
+        insta::assert_snapshot!(message("agent = \"claude\"\nmodle = \"x\"\n"), @"config.toml, line 2: unknown field `modle`, expected one of `server`, `token_file`, `color`, `data_dir`, `listen`, `agent`, `model`, `permission`, `budget`, `max_turns`, `timeout`, `environment`, `workers`, `warm_workspaces`, `keep_archived_days`, `keep_logs_days`");
         insta::assert_snapshot!(message("permission = \"bypass\"\n"), @"config.toml, line 1: unknown variant `bypass`, expected one of `ask`, `edits`, `all`");
         insta::assert_snapshot!(message("\n\ntimeout = \"soon\"\n"), @"config.toml, line 3: `soon` is no duration; write it like 30s, 10m or 1h30m");
         insta::assert_snapshot!(message("budget = -1.0\n"), @"config.toml, line 1: a budget must be more than nothing");
@@ -288,6 +312,8 @@ mod tests {
             ("agent", "foo"),
             ("workers", "0"),
             ("warm_workspaces", "-1"),
+            ("keep_archived_days", "-1"),
+            ("keep_logs_days", "40000"),
         ] {
             assert!(set(&path, key(name).unwrap(), value).is_err(), "{name}");
         }

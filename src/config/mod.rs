@@ -88,6 +88,10 @@ pub struct Settings {
     pub environment: Vec<String>,
     pub workers: Option<usize>,
     pub warm_workspaces: Option<usize>,
+    /// How long the server keeps archived tasks; none: for ever.
+    pub keep_archived: Option<Duration>,
+    /// How long it keeps agents' own lines.
+    pub keep_logs: Option<Duration>,
 }
 
 /// Looks a variable up; an empty one counts as absent.
@@ -186,6 +190,8 @@ impl Settings {
             environment: file.environment.into_iter().map(|name| name.0).collect(),
             workers: file.workers,
             warm_workspaces: file.warm_workspaces,
+            keep_archived: file.keep_archived_days.map(|days| days.0),
+            keep_logs: file.keep_logs_days.map(|days| days.0),
             path,
         })
     }

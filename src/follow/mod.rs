@@ -23,7 +23,7 @@ use keys::{Input, Keys};
 use prompt::{Choice, Prompt, Step};
 pub use question::{answers, questions};
 use view::View;
-pub use wait::wait;
+pub use wait::{Meanwhile, wait};
 
 /// How often the status line moves.
 const SPIN: Duration = Duration::from_millis(120);
@@ -224,6 +224,7 @@ impl Follower {
                 self.note(&[Line::of(YELLOW, "! ").add(PLAIN, "connected again")]);
                 return self.look_for_requests().await;
             }
+            Item::Storage { fails, message, hint } => self.note(&view::storage(fails, &message, hint)),
             Item::Failed(error) => return Err(error),
         }
         self.show_status();

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::{Followed, Options};
 use crate::error::CommandError;
-use crate::render::{EventRenderer, Line, REQUEST_LINES, request, tool_summary};
+use crate::render::{DIM, EventRenderer, Line, PLAIN, REQUEST_LINES, YELLOW, request, tool_summary};
 use crate::terminal::{Screen, Terminal};
 use crate::text;
 
@@ -25,6 +25,14 @@ pub struct View {
     shown: HashSet<String>,
     /// The lines of an end: shown only when more follows it.
     end: Vec<Line>,
+}
+
+/// That the server cannot store what happens, or can again.
+pub fn storage(fails: bool, message: &str, hint: Option<String>) -> Vec<Line> {
+    let text = if fails { format!("the server waits: {message}") } else { message.to_owned() };
+    let mut lines = vec![Line::of(YELLOW, "! ").add(PLAIN, text)];
+    lines.extend(hint.map(|hint| Line::of(DIM, format!("  {hint}"))));
+    lines
 }
 
 impl View {

@@ -7,8 +7,19 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use uuid::Uuid;
 
 use super::LOOK;
+use super::view::storage;
 use crate::client::{Client, Item, Rest, Stream};
 use crate::error::{CommandError, Exit};
+use crate::render::Line;
+
+/// What whoever waits may want to say meanwhile.
+#[derive(Debug)]
+pub enum Meanwhile<'a> {
+    /// The task waits, too.
+    Waiting(&'a Task),
+    /// The server cannot store what happens, or can again.
+    Storage(Vec<Line>),
+}
 
 /// Waits for tasks without showing them; ends at `deadline`.
 pub async fn wait(
@@ -16,7 +27,7 @@ pub async fn wait(
     tasks: Vec<Task>,
     any: bool,
     deadline: Option<Instant>,
-    mut waiting: impl FnMut(&Task),
+    mut meanwhile: impl FnMut(Meanwhile<'_>),
 ) -> Result<Vec<Task>, CommandError> {
     let rest = client.rest()?;
     let mut order: Vec<Uuid> = Vec::new();
@@ -28,7 +39,7 @@ pub async fn wait(
     let mut stream = Stream::follow(client.clone(), tasks.iter().map(|task| (task.id, task.last_seq)));
     let mut known: BTreeMap<Uuid, Task> = tasks.into_iter().map(|task| (task.id, task)).collect();
     for task in known.values().filter(|task| task.status == TaskStatus::Waiting) {
-        waiting(task);
+        meanwhile(Meanwhile::Waiting(task));
     }
     // What an event told to look at; one that could not be seen is looked at again.
     let mut look: BTreeSet<Uuid> = BTreeSet::new();
@@ -49,6 +60,10 @@ pub async fn wait(
                     look.insert(event.task_id);
                 }
                 Some(Item::Back) => {}
+                Some(Item::Storage { fails, message, hint }) => {
+                    meanwhile(Meanwhile::Storage(storage(fails, &message, hint)));
+                    continue;
+                }
                 Some(_) => continue,
             },
             _ = tick.tick(), if !look.is_empty() => {}
@@ -64,7 +79,7 @@ pub async fn wait(
                 Ok(task) => {
                     look.remove(&id);
                     if task.status == TaskStatus::Waiting {
-                        waiting(&task);
+                        meanwhile(Meanwhile::Waiting(&task));
                     }
                     known.insert(id, task);
                 }

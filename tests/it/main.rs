@@ -3,8 +3,8 @@
 
 mod api;
 mod approvals;
-
 mod chaos;
+mod clock;
 mod completion;
 mod conversation;
 mod demo;
@@ -16,6 +16,7 @@ mod recovery;
 mod run;
 mod scripts;
 mod server;
+mod storage;
 mod stream;
 mod support;
 mod take;

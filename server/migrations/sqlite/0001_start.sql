@@ -111,8 +111,9 @@ CREATE TABLE attempts (
 CREATE INDEX attempts_live ON attempts (state, lease_until, created_at)
     WHERE state IN ('pending', 'running', 'waiting', 'paused');
 
+-- Of tasks, or of removed ones.
 CREATE TABLE events (
-    task_id     BLOB NOT NULL REFERENCES tasks (id) ON DELETE CASCADE,
+    task_id     BLOB NOT NULL,
     seq         INTEGER NOT NULL,
     user_id     BLOB NOT NULL REFERENCES users (id),
     attempt     INTEGER NOT NULL,
@@ -171,3 +172,14 @@ CREATE TABLE idempotency (
     PRIMARY KEY (user_id, key)
 ) STRICT;
 CREATE INDEX idempotency_by_task ON idempotency (task_id);
+
+-- Tasks that were removed, and whose events are on their way out.
+CREATE TABLE removed (
+    task_id     BLOB PRIMARY KEY NOT NULL
+) STRICT;
+
+-- When what is done now and then was last done.
+CREATE TABLE upkeep (
+    name        TEXT PRIMARY KEY NOT NULL,
+    at          INTEGER NOT NULL
+) STRICT;

@@ -291,3 +291,51 @@ pub struct Me {
     pub name: String,
     pub scopes: Vec<String>,
 }
+
+/// Body of `POST /api/prune`: what is old enough to go. What is left out is as the server's settings say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Prune {
+    /// Tasks that were archived so many days ago.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archived_days: Option<u32>,
+    /// Agents' own lines to which nothing was added for so many days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logs_days: Option<u32>,
+    /// Only say what would go.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Go on where an answer before ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// Answer of `POST /api/prune`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Pruned {
+    pub tasks: Vec<PrunedTask>,
+    /// Files with agents' own lines.
+    pub logs: u64,
+    /// Room in the database that was given back to the file system.
+    pub bytes: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+/// A task that was old enough.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct PrunedTask {
+    pub id: Uuid,
+    pub task_description: String,
+    #[serde(with = "time::serde::rfc3339")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub archived_at: Timestamp,
+    /// Why it was not removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<String>,
+}

@@ -58,6 +58,16 @@ pub enum ServerFrame {
         error: String,
         code: String,
     },
+    /// The server cannot store what happens, and tries again: what the client follows stands still. Without a `code` it works
+    /// again.
+    Storage {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        code: Option<String>,
+        message: String,
+        /// What to do about it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        hint: Option<String>,
+    },
     Pong,
 }
 

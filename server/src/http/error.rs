@@ -53,23 +53,36 @@ impl Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        let text = error.to_string();
-        match error {
-            StoreError::NotFound(_) => Self::new(StatusCode::NOT_FOUND, "not_found", text),
-            StoreError::Conflict(_) => Self::new(StatusCode::CONFLICT, "conflict", text),
-            StoreError::Fenced => Self::new(StatusCode::CONFLICT, "fenced", text),
-            StoreError::DiskFull => Self::new(StatusCode::SERVICE_UNAVAILABLE, "disk_full", text)
-                .hint("Nothing was changed. Make room on the server's disk and try again."),
-            StoreError::Closed => Self::new(StatusCode::SERVICE_UNAVAILABLE, "closing", "the server is stopping"),
-            StoreError::Newer(_) | StoreError::Database(_) | StoreError::Corrupt(_) => {
-                // What went wrong inside is for the log, not for the client.
-                tracing::error!(error = %text, "storage failed");
-                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "storage", "the storage failed")
-                    .hint("The server's log says why.")
+        let status = match &error {
+            StoreError::NotFound(_) => StatusCode::NOT_FOUND,
+            StoreError::Conflict(_) | StoreError::Fenced => StatusCode::CONFLICT,
+            StoreError::Closed => StatusCode::SERVICE_UNAVAILABLE,
+            StoreError::Corrupt(_) | StoreError::Database(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        let text = match &error {
+            StoreError::Closed => "the server is stopping".to_owned(),
+            // What went wrong inside is for the log, not for the client.
+            StoreError::Corrupt(_) | StoreError::Database(_) => {
+                tracing::error!(%error, "storage failed");
+                "the storage failed".to_owned()
             }
+            error => error.to_string(),
+        };
+        let failure = Self::new(status, error.code(), text);
+        match error.hint() {
+            Some(hint) if status == StatusCode::SERVICE_UNAVAILABLE => {
+                failure.hint(format!("Nothing was changed. {hint}"))
+            }
+            Some(hint) => failure.hint(hint),
+            None => failure,
         }
     }
 }
+
+/// The code of an error, for the layers around.
+#[derive(Clone, Debug)]
+pub struct Code(pub String);
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
@@ -112,7 +125,9 @@ fn with_error_body(mut response: Response, id: &str) -> Response {
         ApiError { error: sentence.into(), code: code.into(), ..ApiError::default() }
     });
     error.request_id = id.to_owned();
+    let code = Code(error.code.clone());
     let mut shaped = (status, Json(error)).into_response();
+    shaped.extensions_mut().insert(code);
     for name in [header::RETRY_AFTER, header::ALLOW, header::WWW_AUTHENTICATE] {
         if let Some(value) = response.headers().get(&name) {
             shaped.headers_mut().insert(name, value.clone());

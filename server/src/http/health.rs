@@ -33,11 +33,12 @@ pub async fn alive() -> &'static str {
     "ok\n"
 }
 
-/// Storage answers.
+/// Storage answers and takes what is to be stored; else 503 with the code of what fails.
 pub async fn ready(State(app): State<App>) -> Result<&'static str, Failure> {
+    // Anybody may ask, so it says what fails and not where.
     app.store.ping().await.map_err(|error| {
-        tracing::error!(%error, "storage does not answer");
-        Failure::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "the storage does not answer")
+        let sentence = format!("the server is not ready: {}", error.code().replace('_', " "));
+        Failure::new(StatusCode::SERVICE_UNAVAILABLE, error.code(), sentence)
     })?;
     Ok("ok\n")
 }

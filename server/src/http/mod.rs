@@ -8,12 +8,13 @@ mod events;
 mod health;
 mod input;
 mod intake;
+mod prune;
 mod tasks;
 mod ws;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{StatusCode, header};
@@ -34,7 +35,8 @@ use utoipa_axum::routes;
 pub use auth::Gate;
 pub use ws::Patience;
 
-use crate::store::{Store, micros, now};
+use crate::config::Retention;
+use crate::store::{Store, StoreError};
 
 /// Largest body of a request, in bytes.
 const BODY_LIMIT: usize = 1024 * 1024;
@@ -49,6 +51,7 @@ pub struct App {
     pub workspaces: Arc<Workspaces>,
     pub activity: Arc<Activity>,
     pub default_agent: String,
+    pub retention: Retention,
     /// Names of the agents that run here.
     pub agents: Vec<&'static str>,
     pub patience: Patience,
@@ -57,15 +60,22 @@ pub struct App {
 }
 
 /// When something was last asked of the server, and how many streams are open.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Activity {
-    last: AtomicI64,
+    /// Of a clock that nobody sets.
+    last: Mutex<Instant>,
     pub streams: AtomicUsize,
+}
+
+impl Default for Activity {
+    fn default() -> Self {
+        Self { last: Mutex::new(Instant::now()), streams: AtomicUsize::new(0) }
+    }
 }
 
 impl Activity {
     pub fn touch(&self) {
-        self.last.store(micros(now()), Ordering::Relaxed);
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
     /// For how long nothing was asked; zero while a stream is open.
@@ -73,8 +83,7 @@ impl Activity {
         if self.streams.load(Ordering::Relaxed) > 0 {
             return Duration::ZERO;
         }
-        let since = micros(now()).saturating_sub(self.last.load(Ordering::Relaxed));
-        Duration::from_micros(since.max(0).unsigned_abs())
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
     }
 }
 
@@ -133,6 +142,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(approvals::decide))
         .routes(routes!(events::one))
         .routes(routes!(input::command))
+        .routes(routes!(prune::prune))
 }
 
 /// What lasts as long as the client wants.
@@ -172,8 +182,15 @@ async fn note(State(app): State<App>, request: Request, next: Next) -> Response 
     app.activity.touch();
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     let mut response = next.run(request).await;
+    // Who reads meets a damaged page as well as who writes.
+    if let Some(error::Code(code)) = response.extensions().get()
+        && code == "database_damaged"
+        && !app.store.trouble().is_damaged()
+    {
+        app.store.trouble().note(StoreError::Damaged("a page could not be read".to_owned()));
+    }
     let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::debug!(%method, path, status = response.status().as_u16(), millis, "answered");
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));

@@ -28,7 +28,7 @@ pub async fn list(
     ApiQuery(query): ApiQuery<TaskQuery>,
 ) -> Result<Json<TaskList>, Failure> {
     let (tasks, next) = app.store.tasks(who.user_id, filter(query)?).await?;
-    Ok(Json(TaskList { tasks, next_cursor: next.map(|number| format!("{number:x}")) }))
+    Ok(Json(TaskList { tasks, next_cursor: next.map(cursor) }))
 }
 
 fn filter(query: TaskQuery) -> Result<Filter, Failure> {
@@ -51,8 +51,13 @@ fn filter(query: TaskQuery) -> Result<Filter, Failure> {
             Some(_) => return Err(Failure::invalid("archived", "it must be `true`, `false` or `all`")),
         },
         limit,
-        before: query.cursor.map(|cursor| place(&cursor)).transpose()?,
+        before: query.cursor.as_deref().map(place).transpose()?,
     })
+}
+
+/// A place in a list, as clients give it back.
+fn cursor(number: i64) -> String {
+    format!("{number:x}")
 }
 
 fn place(cursor: &str) -> Result<i64, Failure> {

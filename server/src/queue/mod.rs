@@ -75,7 +75,8 @@ impl TaskSource for Queue {
     async fn commands(&self, lease: &Lease, seen: &[Uuid]) -> Result<Vec<Command>, SourceError> {
         let mut told = self.store.hub().commands();
         loop {
-            let mut open = self.store.open_commands(lease.task_id, lease.attempt).await?;
+            let open = self.store.open_commands(lease.task_id, lease.attempt).await;
+            let mut open = open.map_err(|error| self.store.trouble().note(error))?;
             open.retain(|command| !seen.contains(&command.id));
             if !open.is_empty() {
                 return Ok(open);

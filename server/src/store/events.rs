@@ -78,7 +78,8 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<StoredEvent>, StoreError> {
         let rows = sqlx::query(
-            "SELECT seq, attempt, at, data FROM events WHERE task_id = ? AND seq > ? AND user_id = ? ORDER BY seq LIMIT ?",
+            "SELECT seq, attempt, at, data FROM events WHERE task_id = ?1 AND seq > ?2 AND user_id = ?3 \
+             AND NOT EXISTS (SELECT 1 FROM removed WHERE task_id = ?1) ORDER BY seq LIMIT ?4",
         )
         .bind(task)
         .bind(i64::try_from(after).unwrap_or(i64::MAX))
@@ -94,7 +95,8 @@ impl Store {
         let row = sqlx::query(
             "SELECT e.seq AS seq, e.attempt AS attempt, e.at AS at, coalesce(d.data, e.data) AS data FROM events e \
              LEFT JOIN event_data d ON d.task_id = e.task_id AND d.seq = e.seq \
-             WHERE e.task_id = ? AND e.seq = ? AND e.user_id = ?",
+             WHERE e.task_id = ?1 AND e.seq = ?2 AND e.user_id = ?3 \
+             AND NOT EXISTS (SELECT 1 FROM removed WHERE task_id = ?1)",
         )
         .bind(task)
         .bind(i64::try_from(seq).unwrap_or(i64::MAX))

@@ -15,7 +15,8 @@ impl Store {
     /// Takes the oldest attempt that can be run: one that waits, or one whose runner let its lease expire. What the holder
     /// itself holds it does not take again, however late it is with its heartbeat (a machine that was suspended).
     pub async fn claim(&self, holder: Uuid, lease_secs: u32) -> Result<Option<Claim>, StoreError> {
-        self.write(move |tx| Box::pin(async move { claim(tx, holder, lease_secs).await })).await
+        let steady = self.steady;
+        self.write(move |tx| Box::pin(async move { claim(tx, holder, steady.micros(), lease_secs).await })).await
     }
 
     /// Ends all leases: for a server that starts, and has the data for itself, so that nobody else runs anything of it.
@@ -36,10 +37,11 @@ impl Store {
 
     /// Extends the lease, and keeps how long the attempt has worked so far.
     pub async fn heartbeat(&self, lease: Lease, worked: Duration) -> Result<(), StoreError> {
+        let steady = self.steady;
         self.write(move |tx| {
             Box::pin(async move {
                 tx.leased(&lease).await?;
-                set_lease(tx.conn, &lease, worked).await
+                set_lease(tx.conn, &lease, steady.micros(), worked).await
             })
         })
         .await
@@ -64,21 +66,23 @@ impl Store {
     }
 }
 
-async fn claim(tx: &mut Tx<'_>, holder: Uuid, lease_secs: u32) -> Result<Option<Claim>, StoreError> {
+async fn claim(tx: &mut Tx<'_>, holder: Uuid, at: i64, lease_secs: u32) -> Result<Option<Claim>, StoreError> {
     // A paused attempt whose runner died stays paused until somebody wants it to go on. The states are named as the index
-    // has them, without which every attempt there ever was would be looked at.
+    // has them, without which every attempt there ever was would be looked at. The oldest is the one that was stored first,
+    // whatever the clock on the wall showed then.
     let found = sqlx::query(
-        "UPDATE attempts SET lease_epoch = lease_epoch + 1, lease_until = ?1, started_at = coalesce(started_at, ?2), \
+        "UPDATE attempts SET lease_epoch = lease_epoch + 1, lease_until = ?1, started_at = coalesce(started_at, ?4), \
          holder = ?3, wanted = 0 \
          WHERE rowid = (SELECT rowid FROM attempts AS a \
              WHERE a.state IN ('pending', 'running', 'waiting', 'paused') AND a.lease_until < ?2 \
                 AND a.holder IS NOT ?3 AND (a.state <> 'paused' OR a.wanted) \
-             ORDER BY a.created_at LIMIT 1) \
+             ORDER BY a.rowid LIMIT 1) \
          RETURNING task_id, number, state, prompt, from_session, session_id, launched, lease_epoch, last_source_seq, worked_ms",
     )
-    .bind(expiry(lease_secs))
-    .bind(micros(now()))
+    .bind(expiry(at, lease_secs))
+    .bind(at)
     .bind(holder)
+    .bind(micros(now()))
     .fetch_optional(&mut *tx.conn)
     .await?;
     let Some(row) = found else { return Ok(None) };
@@ -137,9 +141,9 @@ async fn spec(conn: &mut SqliteConnection, task: &Task, prompt: String) -> Resul
     })
 }
 
-async fn set_lease(conn: &mut SqliteConnection, lease: &Lease, worked: Duration) -> Result<(), StoreError> {
+async fn set_lease(conn: &mut SqliteConnection, lease: &Lease, at: i64, worked: Duration) -> Result<(), StoreError> {
     sqlx::query("UPDATE attempts SET lease_until = ?, worked_ms = max(worked_ms, ?) WHERE task_id = ? AND number = ?")
-        .bind(expiry(lease.ttl_secs))
+        .bind(expiry(at, lease.ttl_secs))
         .bind(i64::try_from(worked.as_millis()).unwrap_or(i64::MAX))
         .bind(lease.task_id)
         .bind(lease.attempt)
@@ -148,6 +152,8 @@ async fn set_lease(conn: &mut SqliteConnection, lease: &Lease, worked: Duration)
     Ok(())
 }
 
-fn expiry(ttl_secs: u32) -> i64 {
-    micros(now()) + i64::from(ttl_secs) * 1_000_000
+/// When a lease expires, on the steady clock of the server that gave it: nobody's expires because the clock on the wall was
+/// set. What an earlier server gave was ended when this one started.
+const fn expiry(at: i64, ttl_secs: u32) -> i64 {
+    at + ttl_secs as i64 * 1_000_000
 }

@@ -5,23 +5,32 @@ mod attempts;
 mod changes;
 mod checkpoint;
 mod commands;
+mod error;
 mod events;
+pub(crate) mod file;
 mod frames;
 mod leases;
 mod list;
 mod pages;
+mod prune;
+mod restored;
 mod rows;
+mod steady;
 mod tasks;
 mod tokens;
+mod trouble;
+mod upkeep;
 mod writer;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cadence_protocol::Timestamp;
 use sqlx::migrate::Migrator;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteAutoVacuum, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
 use sqlx::{ConnectOptions, Connection};
 
 use self::checkpoint::Checkpoints;
@@ -29,10 +38,16 @@ use crate::events::Hub;
 
 pub use attempts::AttemptRow;
 pub use changes::Tx;
+pub use error::StoreError;
 pub use events::StoredEvent;
+pub use prune::Due;
+pub use restored::HeldBack;
 pub use rows::{Filter, NewTask, TaskSpec};
 pub use tasks::Idempotency;
 pub use tokens::{Principal, hash as token_hash};
+pub use trouble::Trouble;
+
+use steady::Steady;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -42,6 +57,14 @@ pub const FILE: &str = "cadence.db";
 /// How many rows may wait for the writer before those who write are made to wait.
 const WRITER_QUEUE: usize = 1024;
 
+/// How long a lock of another program is waited for.
+const BUSY: Duration = Duration::from_secs(5);
+
+/// Version of the schema that this program writes.
+pub fn schema_version() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default()
+}
+
 /// The storage. Cheap to clone.
 #[derive(Clone)]
 pub struct Store {
@@ -50,69 +73,42 @@ pub struct Store {
     checkpoints: Checkpoints,
     hub: Arc<Hub>,
     pages: Arc<pages::Pages>,
-}
-
-/// Why the storage refused.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum StoreError {
-    #[error("there is no {0}")]
-    NotFound(&'static str),
-    /// What was asked for cannot follow from what is.
-    #[error("{0}")]
-    Conflict(String),
-    /// The lease was lost, or the attempt has ended.
-    #[error("the attempt is held by another runner, or has ended")]
-    Fenced,
-    #[error("the disk that holds the database is full")]
-    DiskFull,
-    #[error("the database was written by a newer cadence: {0}")]
-    Newer(String),
-    #[error("the database is closed")]
-    Closed,
-    #[error("the database failed: {0}")]
-    Database(Arc<sqlx::Error>),
-    #[error("the database holds something unreadable: {0}")]
-    Corrupt(String),
-}
-
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        if let sqlx::Error::Database(db) = &error {
-            // SQLITE_FULL is 13; SQLITE_IOERR_WRITE (778) is what some file systems answer instead.
-            if matches!(db.code().as_deref(), Some("13" | "778")) {
-                return Self::DiskFull;
-            }
-        }
-        Self::Database(Arc::new(error))
-    }
+    trouble: Trouble,
+    /// For leases.
+    steady: Steady,
 }
 
 impl Store {
     /// Opens the database of a data directory, and makes or upgrades it.
     pub async fn open(path: &Path, hub: Arc<Hub>) -> Result<Self, StoreError> {
+        let trouble = Trouble::none(path);
+        let seen = |error: StoreError| error.seen_at(path);
+        let is_new = file::inspect(path)?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(5))
+            .busy_timeout(BUSY)
             .statement_cache_capacity(256)
             // A page of a list or of events comes in one piece.
             .row_buffer_size(256)
             // Where what folds the log beside the writer does not come along, the writer does what is left of it.
             .pragma("wal_autocheckpoint", "4000")
             .disable_statement_logging();
-        let mut connection = options.connect().await?;
+        // Both are kept in the file, and setting them again would write to it.
+        let writing = match is_new {
+            true => options
+                .clone()
+                .auto_vacuum(SqliteAutoVacuum::Incremental)
+                .pragma("application_id", file::APPLICATION_ID.to_string()),
+            false => options.clone(),
+        };
+        let mut connection = writing.connect().await.map_err(|error| seen(error.into()))?;
         if let Err(error) = MIGRATIONS.run_direct(None, &mut connection, false).await {
             let _ = connection.close().await;
-            return Err(match error {
-                sqlx::migrate::MigrateError::VersionMissing(version) => {
-                    StoreError::Newer(format!("its schema has version {version}; install the newest cadence"))
-                }
-                sqlx::migrate::MigrateError::Execute(error) => error.into(),
-                other => StoreError::Corrupt(other.to_string()),
-            });
+            return Err(seen(error.into()));
         }
         restrict(path);
         let reads = SqlitePoolOptions::new()
@@ -120,20 +116,35 @@ impl Store {
             .min_connections(1)
             .acquire_timeout(Duration::from_secs(10))
             .connect_with(options.clone().read_only(true).pragma("query_only", "on"))
-            .await?;
-        let checkpoints = Checkpoints::start(&options).await?;
-        let writer = writer::Writer::start(connection, hub.clone(), checkpoints.clone(), WRITER_QUEUE)?;
-        Ok(Self { reads, writer, checkpoints, hub, pages: Arc::default() })
+            .await
+            .map_err(|error| seen(error.into()))?;
+        let checkpoints = Checkpoints::start(&options).await.map_err(|error| error.seen_at(path))?;
+        let writer =
+            writer::Writer::start(connection, hub.clone(), trouble.clone(), checkpoints.clone(), WRITER_QUEUE)?;
+        Ok(Self { reads, writer, checkpoints, hub, pages: Arc::default(), trouble, steady: Steady::start() })
     }
 
     pub fn hub(&self) -> &Arc<Hub> {
         &self.hub
     }
 
-    /// Whether storage answers.
+    /// What the storage fails of now, if it does.
+    pub const fn trouble(&self) -> &Trouble {
+        &self.trouble
+    }
+
+    /// Whether storage answers, and takes what is to be stored.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT 1").execute(&self.reads).await?;
-        Ok(())
+        if let Some(error) = self.trouble.get() {
+            return Err(error);
+        }
+        let read = sqlx::query("SELECT count(*) FROM sqlite_schema").execute(&self.reads).await;
+        read.map(drop).map_err(|error| self.trouble.note(error.into()))
+    }
+
+    /// The database's file.
+    pub fn path(&self) -> std::path::PathBuf {
+        self.trouble.database()
     }
 
     /// Waits for what is being written, then closes.
@@ -149,9 +160,7 @@ impl Store {
 fn restrict(path: &Path) {
     use std::os::unix::fs::PermissionsExt;
     for suffix in ["", "-wal", "-shm"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        let file = PathBuf::from(name);
+        let file = file::beside(path, suffix);
         if file.exists() {
             let _ = std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600));
         }

@@ -90,21 +90,28 @@ impl Store {
 
     /// Forgets an ended task with all that belongs to it.
     pub async fn delete_task(&self, user: Uuid, id: Uuid) -> Result<(), StoreError> {
-        self.write(move |tx| {
-            Box::pin(async move {
-                let task = rows::owned(tx.conn, user, id).await?;
-                if !task.status.is_end() {
-                    return Err(StoreError::Conflict(format!(
-                        "a task that is {} cannot be removed; cancel it first",
-                        task.status
-                    )));
-                }
-                sqlx::query("DELETE FROM tasks WHERE id = ?").bind(id).execute(&mut *tx.conn).await?;
-                Ok(())
-            })
-        })
-        .await
+        self.write(move |tx| Box::pin(async move { delete(tx.conn, user, id, false).await })).await
     }
+
+    /// As [`Self::delete_task`], where it is archived.
+    pub async fn delete_archived(&self, user: Uuid, id: Uuid) -> Result<(), StoreError> {
+        self.write(move |tx| Box::pin(async move { delete(tx.conn, user, id, true).await })).await
+    }
+}
+
+async fn delete(conn: &mut SqliteConnection, user: Uuid, id: Uuid, archived: bool) -> Result<(), StoreError> {
+    let task = rows::owned(conn, user, id).await?;
+    if !task.status.is_end() {
+        let text = format!("a task that is {} cannot be removed; cancel it first", task.status);
+        return Err(StoreError::Conflict(text));
+    }
+    if archived && task.archived_at.is_none() {
+        return Err(StoreError::Conflict("it is no longer archived".into()));
+    }
+    // Its events, which may be many, go bit by bit: see `Store::purge`.
+    sqlx::query("INSERT OR IGNORE INTO removed (task_id) VALUES (?)").bind(id).execute(&mut *conn).await?;
+    sqlx::query("DELETE FROM tasks WHERE id = ?").bind(id).execute(conn).await?;
+    Ok(())
 }
 
 async fn repeated(conn: &mut SqliteConnection, user: Uuid, key: &Idempotency) -> Result<Option<Task>, StoreError> {

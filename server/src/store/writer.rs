@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::changes::Changes;
 use super::checkpoint::Checkpoints;
-use super::{Store, StoreError, Tx, rows};
+use super::{BUSY, Store, StoreError, Trouble, Tx, rows};
 use crate::events::Hub;
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -36,6 +36,8 @@ pub(super) struct Writer {
 
 enum Message {
     Job(Job),
+    /// Folds the write-ahead log into the database, and tells whether nothing is left in it.
+    Fold(oneshot::Sender<Result<bool, StoreError>>),
     Close(oneshot::Sender<()>),
 }
 
@@ -44,15 +46,22 @@ impl Writer {
     pub fn start(
         connection: SqliteConnection,
         hub: Arc<Hub>,
+        trouble: Trouble,
         checkpoints: Checkpoints,
         queue: usize,
     ) -> Result<Self, StoreError> {
         let (jobs, inbox) = mpsc::channel(queue);
         let failed = |error: std::io::Error| StoreError::Database(Arc::new(error.into()));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().map_err(failed)?;
-        let work = move || runtime.block_on(run(connection, hub, checkpoints, inbox));
+        let work = move || runtime.block_on(run(connection, hub, trouble, checkpoints, inbox));
         std::thread::Builder::new().name("writer".into()).spawn(work).map_err(failed)?;
         Ok(Self { jobs })
+    }
+
+    pub async fn fold(&self) -> Result<bool, StoreError> {
+        let (done, folded) = oneshot::channel();
+        self.jobs.send(Message::Fold(done)).await.map_err(|_| StoreError::Closed)?;
+        folded.await.map_err(|_| StoreError::Closed)?
     }
 
     pub async fn close(&self) {
@@ -96,6 +105,7 @@ impl Store {
 async fn run(
     mut connection: SqliteConnection,
     hub: Arc<Hub>,
+    trouble: Trouble,
     checkpoints: Checkpoints,
     mut inbox: mpsc::Receiver<Message>,
 ) {
@@ -107,11 +117,14 @@ async fn run(
         for message in batch.drain(..) {
             match message {
                 Message::Job(job) => jobs.push(job),
+                Message::Fold(done) => {
+                    drop(done.send(fold(&mut connection).await.map_err(|error| trouble.note(error))))
+                }
                 Message::Close(done) => closing.push(done),
             }
         }
         if !jobs.is_empty() {
-            written += COMMIT + commit(&mut connection, &hub, jobs).await;
+            written += COMMIT + commit(&mut connection, &hub, &trouble, jobs).await;
             if written >= FOLD_EVERY {
                 written = 0;
                 checkpoints.ask();
@@ -126,12 +139,13 @@ async fn run(
 }
 
 /// Commits jobs together, and gives how many bytes of events there were.
-async fn commit(connection: &mut SqliteConnection, hub: &Hub, jobs: Vec<Job>) -> usize {
+async fn commit(connection: &mut SqliteConnection, hub: &Hub, trouble: &Trouble, jobs: Vec<Job>) -> usize {
     let mut replies = Vec::with_capacity(jobs.len());
-    let (outcome, changes) = transact(connection, jobs, &mut replies).await;
+    let (outcome, changes) = transact(connection, trouble, jobs, &mut replies).await;
     match outcome {
         Ok(()) => {
             fault::reached(Point::Stored).await;
+            trouble.over();
             hub.publish(&changes.events, changes.commands, changes.work);
             replies.into_iter().for_each(|reply| reply(Ok(())));
             publish_snapshots(connection, hub, changes.tasks).await;
@@ -139,9 +153,7 @@ async fn commit(connection: &mut SqliteConnection, hub: &Hub, jobs: Vec<Job>) ->
         }
         Err(error) => {
             let _ = sqlx::query("ROLLBACK").execute(&mut *connection).await;
-            if matches!(error, StoreError::DiskFull | StoreError::Database(_) | StoreError::Corrupt(_)) {
-                tracing::error!(%error, "a transaction was rolled back");
-            }
+            let error = trouble.note(error);
             replies.into_iter().for_each(|reply| reply(Err(error.clone())));
             0
         }
@@ -163,13 +175,17 @@ async fn publish_snapshots(connection: &mut SqliteConnection, hub: &Hub, tasks: 
 
 async fn transact(
     connection: &mut SqliteConnection,
+    trouble: &Trouble,
     jobs: Vec<Job>,
     replies: &mut Vec<Reply>,
 ) -> (Result<(), StoreError>, Changes) {
     let mut all = Changes::default();
     let result = async {
         // What the whole transaction failed of; the jobs that are left are only told.
-        let mut failed = run_sql(connection, "BEGIN IMMEDIATE").await.err();
+        let mut failed = match trouble.get().filter(|_| trouble.is_damaged()) {
+            Some(damage) => Some(damage),
+            None => run_sql(connection, "BEGIN IMMEDIATE").await.err(),
+        };
         let alone = jobs.len() == 1;
         for job in jobs {
             if failed.is_none() && !alone {
@@ -194,7 +210,7 @@ async fn transact(
                 // A full disk has rolled back everything already, the savepoint with it: then nothing of this holds.
                 Err(error) if !alone && run_sql(connection, "ROLLBACK TO job").await.is_err() => failed = Some(error),
                 Err(error) if alone => failed = Some(error),
-                Err(_) => {}
+                Err(error) => drop(trouble.note(error)),
             }
         }
         if let Some(error) = failed {
@@ -212,6 +228,18 @@ async fn transact(
 async fn run_sql(connection: &mut SqliteConnection, sql: &'static str) -> Result<(), StoreError> {
     sqlx::query(sql).execute(connection).await?;
     Ok(())
+}
+
+/// Folds what is in the write-ahead log into the database, and empties the log. Whoever reads from it is waited for shortly:
+/// everybody who writes waits too.
+async fn fold(connection: &mut SqliteConnection) -> Result<bool, StoreError> {
+    /// Milliseconds.
+    const PATIENCE: u128 = 100;
+    let patience = |millis: u128| sqlx::AssertSqlSafe(format!("PRAGMA busy_timeout = {millis}"));
+    sqlx::query(patience(PATIENCE)).execute(&mut *connection).await?;
+    let folded = sqlx::query_scalar::<_, i64>("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut *connection).await;
+    sqlx::query(patience(BUSY.as_millis())).execute(&mut *connection).await?;
+    Ok(folded? == 0)
 }
 
 #[cfg(test)]
@@ -285,5 +313,47 @@ mod tests {
         assert_eq!(told.iter().filter(|told| told.is_ok()).count(), 30);
         let there: i64 = sqlx::query_scalar("SELECT count(*) FROM users").fetch_one(&store.reads).await.unwrap();
         assert_eq!(there, 30);
+    }
+
+    async fn pragma(store: &Store, sql: &'static str) {
+        let set = store.write(move |tx| {
+            Box::pin(async move {
+                sqlx::query(sql).execute(&mut *tx.conn).await?;
+                Ok(())
+            })
+        });
+        set.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_that_cannot_be_written_is_said() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(&home.path().join("db"), Arc::new(Hub::default())).await.unwrap();
+        pragma(&store, "PRAGMA query_only = on").await;
+        let error = insert(&store, "ann".into(), 1).await.unwrap_err();
+        assert!(matches!(error, StoreError::ReadOnly(_)), "{error}");
+        assert_eq!(store.ping().await.unwrap_err().code(), "database_read_only");
+        assert!(matches!(insert(&store, "bob".into(), 1).await, Err(StoreError::ReadOnly(_))));
+    }
+
+    #[tokio::test]
+    async fn a_log_is_emptied_and_a_reader_does_not_hold_up_those_who_write() {
+        let home = tempfile::tempdir().unwrap();
+        let database = home.path().join("db");
+        let store = Store::open(&database, Arc::new(Hub::default())).await.unwrap();
+        insert(&store, "ann".into(), 1 << 20).await.unwrap();
+        let log = || std::fs::metadata(home.path().join("db-wal")).unwrap().len();
+        assert!(log() > 1 << 20);
+        let mut reader = store.reads.acquire().await.unwrap();
+        sqlx::query("BEGIN").execute(&mut *reader).await.unwrap();
+        sqlx::query("SELECT count(*) FROM users").execute(&mut *reader).await.unwrap();
+        insert(&store, "bob".into(), 1).await.unwrap();
+        let began = std::time::Instant::now();
+        assert!(!store.writer.fold().await.unwrap());
+        assert!(began.elapsed().as_secs() < 3, "{:?}", began.elapsed());
+        insert(&store, "cid".into(), 1).await.unwrap();
+        sqlx::query("COMMIT").execute(&mut *reader).await.unwrap();
+        assert!(store.writer.fold().await.unwrap());
+        assert_eq!(log(), 0);
     }
 }

@@ -86,6 +86,12 @@ const QUERIES: &[(&str, &str)] = &[
          WHERE (a.state = 'succeeded') <> (t.progress = 100)",
     ),
     (
+        "events belong to a task",
+        "SELECT e.task_id, count(*) || ' events are left of a task that is gone' FROM events e \
+         WHERE e.task_id NOT IN (SELECT id FROM tasks) AND e.task_id NOT IN (SELECT task_id FROM removed) \
+         GROUP BY e.task_id",
+    ),
+    (
         "everything belongs to the task's owner",
         "SELECT t.id, 'a row belongs to somebody else' FROM tasks t \
          WHERE EXISTS (SELECT 1 FROM attempts x WHERE x.task_id = t.id AND x.user_id <> t.user_id) \

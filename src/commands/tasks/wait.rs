@@ -11,7 +11,7 @@ use super::Context;
 use crate::client::Client;
 use crate::complete;
 use crate::error::{CommandError, CommandResult, Exit};
-use crate::follow;
+use crate::follow::{self, Meanwhile};
 use crate::render::{DIM, Line, PLAIN, YELLOW, status_word};
 use crate::text;
 
@@ -47,7 +47,11 @@ pub async fn run(context: &Context, client: &Client, args: Args) -> CommandResul
         None => None,
     };
     let mut told = HashSet::new();
-    let tasks = follow::wait(client, tasks, args.any, deadline, |task| {
+    let tasks = follow::wait(client, tasks, args.any, deadline, |meanwhile| {
+        let task = match meanwhile {
+            Meanwhile::Waiting(task) => task,
+            Meanwhile::Storage(lines) => return context.terminal.note(&lines),
+        };
         let needs = matches!(task.waiting_for, Some(WaitingFor::Approval | WaitingFor::Answer));
         if needs && told.insert((task.id, task.last_seq)) {
             context.terminal.note(&[Line::of(YELLOW, "! ")

@@ -23,6 +23,8 @@ fn databases(directory: &Path, depth: usize, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
         if entry.file_name() == "cadence.db" {
             found.push(directory.to_owned());
+        } else if entry.file_name().to_string_lossy().starts_with("before-restore-") {
+            // What was put aside belongs to what lies beside another database by now.
         } else if depth > 0 && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             databases(&entry.path(), depth - 1, found);
         }

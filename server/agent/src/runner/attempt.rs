@@ -373,6 +373,8 @@ async fn closed(
     summary: String,
 ) -> AttemptEnd {
     let mut end = AttemptEnd::new(reason, summary);
+    // A disk that is too full for what the agent said is so for its commit, too: both wait for room.
+    reporter.flush().await;
     let kept: Result<_, WorkspaceError> = async {
         // Also waits until the agent's host has let go.
         let _lock = workspace.lock(LOCK_LIMIT).await?;

@@ -69,6 +69,7 @@ impl<S: TaskSource> Runner<S> {
         let (workspaces, closing) = (self.workspaces.clone(), self.closing.clone());
         let warm = tokio::spawn(async move { workspaces.keep_warm(&closing).await });
         let mut attempts = JoinSet::new();
+        let mut said = String::new();
         loop {
             tokio::select! {
                 () = self.closing.cancelled() => break,
@@ -78,12 +79,18 @@ impl<S: TaskSource> Runner<S> {
             // Not given up while it waits for the storage: an attempt that was claimed must not be dropped.
             match self.source.claim().await {
                 Ok(claim) => {
+                    said.clear();
                     fault::reached(Point::Claimed).await;
                     attempts.spawn(guarded(self.clone(), claim, slots.take()));
                 }
                 Err(SourceError::Closed) => break,
                 Err(error) => {
-                    tracing::warn!(%error, "no work could be taken");
+                    // Said once, however long it lasts.
+                    let error = error.to_string();
+                    if said != error {
+                        tracing::warn!(error, "no work could be taken");
+                        said = error;
+                    }
                     tokio::time::sleep(RETRY).await;
                 }
             }

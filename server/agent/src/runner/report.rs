@@ -104,6 +104,7 @@ where
     F: Future<Output = Result<T, SourceError>>,
 {
     let mut delay = Duration::from_millis(50);
+    let mut said = String::new();
     loop {
         match call().await {
             Ok(value) => return Some(value),
@@ -117,7 +118,11 @@ where
                 return None;
             }
             Err(SourceError::Unavailable(reason)) => {
-                tracing::warn!(reason, what, "trying again");
+                // Said once, however long it lasts.
+                if said != reason {
+                    tracing::warn!(reason, what, "trying again");
+                    said = reason;
+                }
                 tokio::select! {
                     () = tokio::time::sleep(delay) => {}
                     () = lost.cancelled() => return None,

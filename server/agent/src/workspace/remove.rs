@@ -44,9 +44,27 @@ impl Workspaces {
     }
 }
 
+impl Workspaces {
+    /// Whether [`Self::remove`] would remove it without `force`: changes nothing, and gives the same error.
+    pub async fn can_remove(&self, task_id: Uuid) -> Result<(), WorkspaceError> {
+        match self.open(task_id)? {
+            Some(workspace) => workspace.refuse_loss(self, false).await.map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Workspace {
     /// Removes the branch, after it was seen that nothing is lost.
     async fn release(&self, all: &Workspaces, force: bool) -> Result<(), WorkspaceError> {
+        if let Some((git, tip)) = self.refuse_loss(all, force).await? {
+            git.call("update-ref").args(["--no-deref", "-d", &self.branch_ref(), &tip]).run().await?;
+        }
+        Ok(())
+    }
+
+    /// Refuses where something would be lost, unless `force`; gives the branch that is there, by its commit.
+    async fn refuse_loss(&self, all: &Workspaces, force: bool) -> Result<Option<(Git, String)>, WorkspaceError> {
         let target = match self.target() {
             Ok(git) => Some(git),
             // The user's repository is gone, and the branch in it.
@@ -68,11 +86,7 @@ impl Workspace {
             commits.extend(branch.as_ref().map(|branch| branch.tip.clone()));
             self.refuse_unmerged(all, target.as_ref(), commits).await?;
         }
-        if let (Some(git), Some(branch)) = (target, branch) {
-            let delete = git.call("update-ref").args(["--no-deref", "-d", &self.branch_ref(), &branch.tip]);
-            delete.run().await?;
-        }
-        Ok(())
+        Ok(target.zip(branch.map(|branch| branch.tip)))
     }
 
     /// A repository that the agent broke may still have anything in it.

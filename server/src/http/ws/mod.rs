@@ -56,7 +56,7 @@ impl Default for Patience {
 
 /// WebSocket: events of any number of tasks over one connection. The client sends `subscribe` (with a task's id or `*`, and
 /// `after`), `unsubscribe` and `ping`; the server `connected`, `subscribed`, the stored events after `after` and then live
-/// ones, `task` snapshots under `*`, `output_delta`, `lagged` and `error`.
+/// ones, `task` snapshots under `*`, `output_delta`, `lagged`, `error`, and `storage` where it cannot store what happens.
 #[utoipa::path(get, path = "/api/ws/stream", responses((status = 101, description = "WebSocket")))]
 pub async fn upgrade(
     State(app): State<App>,
@@ -114,8 +114,13 @@ async fn serve(app: App, mut socket: WebSocket, who: Option<Principal>) {
     let mut heard = Instant::now();
     let mut pings = interval(patience.ping);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut trouble = app.store.trouble().watch();
+    if trouble.borrow_and_update().is_some() {
+        trouble.mark_changed();
+    }
     loop {
         let order = tokio::select! {
+            Ok(()) = trouble.changed() => Some(say(&storage(trouble.borrow_and_update().as_ref()))),
             frame = source.next() => {
                 heard = Instant::now();
                 match frame {
@@ -166,6 +171,15 @@ fn json(frame: &ServerFrame) -> Utf8Bytes {
 
 fn error(code: &str, error: impl Into<String>) -> ServerFrame {
     ServerFrame::Error { error: error.into(), code: code.to_owned() }
+}
+
+/// Says what the storage fails of, or that it works again.
+fn storage(trouble: Option<&StoreError>) -> ServerFrame {
+    ServerFrame::Storage {
+        code: trouble.map(|error| error.code().to_owned()),
+        message: trouble.map_or_else(|| "the storage works again".to_owned(), ToString::to_string),
+        hint: trouble.and_then(StoreError::hint).map(str::to_owned),
+    }
 }
 
 fn say(frame: &ServerFrame) -> Order {
@@ -226,8 +240,8 @@ impl Connection {
                 Ok(task) => (Source::Events(feed), task.last_seq),
                 Err(StoreError::NotFound(what)) => return Err(error("not_found", format!("there is no {what}"))),
                 Err(reason) => {
-                    tracing::error!(error = %reason, "a task cannot be read");
-                    return Err(error("storage", "the storage failed"));
+                    let reason = self.app.store.trouble().note(reason);
+                    return Err(error(reason.code(), "the task cannot be read; the storage fails"));
                 }
             }
         };

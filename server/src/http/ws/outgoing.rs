@@ -78,7 +78,7 @@ impl Source {
                 Ok(frames) => Some((frames, Some(source))),
                 Err(reason) => {
                     tracing::warn!(error = %reason, "a subscription ended");
-                    Some((vec![json(&error("storage", "the storage cannot be read; subscribe again"))], None))
+                    Some((vec![json(&error(reason.code(), "the storage cannot be read; subscribe again"))], None))
                 }
             }
         }))

@@ -48,6 +48,7 @@ impl World {
             workspaces: Arc::new(Workspaces::new(home.path())),
             activity: activity.clone(),
             default_agent: "demo".into(),
+            retention: crate::Retention::default(),
             agents: vec!["demo"],
             patience,
             closing: CancellationToken::new(),

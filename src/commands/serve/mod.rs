@@ -1,15 +1,19 @@
 //! `cadence serve`: the server in the foreground.
 
+mod log;
+
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use cadence_agent::workspace::{WorkspaceError, Workspaces};
-use cadence_server::{Exit as ServerExit, ServeConfig, ServeError};
+use cadence_server::{Exit as ServerExit, Retention, ServeConfig, ServeError};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use secrecy::SecretString;
+use serde_json::json;
 use time::OffsetDateTime;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpListener;
@@ -18,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::Context;
-use crate::client::{Announcement, Endpoint, Rest, Runtime, private_directory, token_file};
+use crate::client::{Announcement, Endpoint, LOG_LIMIT, Rest, Runtime, private_directory, token_file};
 use crate::config::{Settings, TokenSource, listen_address, process_environment};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::text;
@@ -61,6 +65,9 @@ pub struct Args {
     /// Started on demand: a session of its own, an end when idle
     #[arg(long, hide = true)]
     embedded: bool,
+    /// Where the log goes, kept small
+    #[arg(long, hide = true)]
+    log_file: Option<PathBuf>,
     /// End when standard input does
     #[arg(long, hide = true)]
     until_stdin_closes: bool,
@@ -80,13 +87,13 @@ pub fn run(context: &Context, args: Args) -> CommandResult {
         // Ctrl-C and the end of the terminal concern the client alone.
         let _ = nix::unistd::setsid();
     }
-    start_log(&context.settings)?;
+    start_log(&context.settings, args.log_file.as_deref())?;
     allow_connections();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| CommandError::failed("the server cannot be set up").caused_by(error))?;
-    let discard = args.discard_data;
+    let (discard, embedded) = (args.discard_data, args.embedded);
     let result = runtime.block_on(Box::pin(serve(context, args)));
     let home = if discard { runtime.block_on(bring_home(&context.settings.data_dir)) } else { Ok(()) };
     runtime.shutdown_timeout(Duration::from_secs(5));
@@ -98,6 +105,9 @@ pub fn run(context: &Context, args: Args) -> CommandResult {
             let place = context.settings.data_dir.display();
             tracing::error!("work could not be brought home, so {place} is kept: {error}");
         }
+    }
+    if let (Err(error), true) = (&result, embedded) {
+        say_failed(error);
     }
     result
 }
@@ -111,6 +121,13 @@ fn allow_connections() {
     if let Err(error) = raised {
         tracing::warn!(%error, "the limit of open files cannot be raised");
     }
+}
+
+/// For the client that started it and waits for the one line. Nobody listens where it was ready before.
+fn say_failed(error: &CommandError) {
+    let line = json!({ "error": error.message(), "causes": error.causes(), "hints": error.hints() });
+    let mut out = std::io::stdout().lock();
+    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 /// Brings home what agents left that were interrupted. What fails, or stays in a workspace, is an error: the data that it
@@ -166,6 +183,7 @@ async fn serve(context: &Context, args: Args) -> CommandResult {
         idle_exit: args.idle_exit.or(args.embedded.then_some(IDLE)),
         lease_secs: args.lease_secs,
         default_agent: settings.agent.clone().unwrap_or_else(|| "claude".to_owned()),
+        retention: retention(settings),
     };
     let shutdown = shutdown(args.until_stdin_closes)?;
     let mut server = tokio::spawn(cadence_server::serve(listener, config, shutdown.clone().cancelled_owned()));
@@ -223,8 +241,16 @@ fn finished(ended: Result<Result<ServerExit, ServeError>, tokio::task::JoinError
             tracing::info!("ended, for nothing was to do");
             Ok(Exit::Done)
         }
-        Ok(Err(error @ ServeError::InUse { .. })) => Err(CommandError::failed(error.to_string())),
-        Ok(Err(error)) => Err(CommandError::failed("the server cannot go on").caused_by(error)),
+        Ok(Err(error @ ServeError::Listener(_))) => {
+            Err(CommandError::failed("the server cannot go on").caused_by(error))
+        }
+        Ok(Err(error)) => {
+            let failed = CommandError::failed(error.to_string());
+            Err(match error.hint() {
+                Some(hint) => failed.hint(hint),
+                None => failed,
+            })
+        }
         Err(error) => Err(CommandError::failed("the server broke down").caused_by(error)),
     }
 }
@@ -240,6 +266,11 @@ fn check_storage(env: &dyn Fn(&str) -> Option<OsString>) -> Result<(), CommandEr
         }
     }
     Ok(())
+}
+
+fn retention(settings: &Settings) -> Retention {
+    let usual = Retention::default();
+    Retention { archived: settings.keep_archived.or(usual.archived), logs: settings.keep_logs.unwrap_or(usual.logs) }
 }
 
 /// Where to listen: the flag, the variable, the settings, the default.
@@ -340,7 +371,7 @@ fn shutdown(until_stdin_closes: bool) -> Result<CancellationToken, CommandError>
     Ok(token)
 }
 
-fn start_log(settings: &Settings) -> Result<(), CommandError> {
+fn start_log(settings: &Settings, file: Option<&Path>) -> Result<(), CommandError> {
     let filter = match crate::config::process_environment("CADENCE_LOG") {
         None => "info".to_owned(),
         Some(filter) => {
@@ -352,9 +383,16 @@ fn start_log(settings: &Settings) -> Result<(), CommandError> {
             .caused_by(error)
             .hint("Write it like info, debug, or warn,cadence_server=debug.")
     })?;
-    let color = crate::terminal::Terminal::detect(settings.color).color_err;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(color);
-    subscriber.try_init().map_err(|error| CommandError::failed("the log cannot be started").caused_by(error))
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter);
+    // One that cannot be written is no reason not to work.
+    let started = match file.and_then(|path| log::RollingLog::open(path, LOG_LIMIT).ok()) {
+        Some(log) => subscriber.with_writer(Arc::new(log)).with_ansi(false).try_init(),
+        None => {
+            let color = crate::terminal::Terminal::detect(settings.color).color_err;
+            subscriber.with_writer(std::io::stderr).with_ansi(color).try_init()
+        }
+    };
+    started.map_err(|error| CommandError::failed("the log cannot be started").caused_by(error))
 }
 
 #[cfg(test)]
