@@ -3,6 +3,7 @@
 
 mod api;
 mod approvals;
+mod clients;
 mod completion;
 mod conversation;
 mod demo;

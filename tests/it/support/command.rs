@@ -78,6 +78,12 @@ impl Cmd {
         self.start().finish_quietly()
     }
 
+    /// Starts it with an output that nobody reads yet, and no input. Whoever starts it ends it.
+    pub fn start_unread(mut self) -> Child {
+        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+        self.command.spawn().unwrap_or_else(|e| panic!("{:?} cannot be started: {e}", self.command))
+    }
+
     /// Starts it.
     pub fn start(mut self) -> Running {
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
@@ -227,11 +233,17 @@ impl Finished {
     /// Its output, one JSON document on each line.
     #[track_caller]
     pub fn json_lines(&self) -> Vec<Value> {
-        let documents: Result<Vec<Value>, _> = Deserializer::from_str(&self.stdout).into_iter().collect();
-        let documents = documents.unwrap_or_else(|e| panic!("not JSON ({e}): {self:?}"));
-        assert_eq!(documents.len(), self.stdout.lines().count(), "one document on each line of {self:?}");
-        documents
+        json_lines(&self.stdout)
     }
+}
+
+/// The documents of a text, one on each line.
+#[track_caller]
+pub fn json_lines(text: &str) -> Vec<Value> {
+    let documents: Result<Vec<Value>, _> = Deserializer::from_str(text).into_iter().collect();
+    let documents = documents.unwrap_or_else(|e| panic!("not JSON ({e}): {text}"));
+    assert_eq!(documents.len(), text.lines().count(), "one document on each line of {text}");
+    documents
 }
 
 /// Output that a thread collects.

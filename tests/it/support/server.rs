@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
 use super::{Cmd, Http, Running, TestEnv};
 
@@ -15,8 +16,12 @@ pub struct Server {
 
 impl Server {
     pub(super) fn start(env: &TestEnv) -> Self {
+        Self::start_at(env, "127.0.0.1:0")
+    }
+
+    fn start_at(env: &TestEnv, address: &str) -> Self {
         let data = env.path("serve");
-        let serve = env.cadence(["serve", "--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()]);
+        let serve = env.cadence(["serve", "--listen", address, "--data-dir", data.to_str().unwrap()]);
         // What a killed server ran is taken up when its lease has expired.
         Self::start_with(serve.args(["--lease-secs", "3"]))
     }
@@ -48,6 +53,18 @@ impl Server {
     /// Makes a command talk to this server.
     pub fn of(&self, cmd: Cmd) -> Cmd {
         cmd.env("CADENCE_SERVER", &self.url).env("CADENCE_TOKEN", TOKEN)
+    }
+
+    pub fn pid(&self) -> Pid {
+        self.running.as_ref().unwrap().pid()
+    }
+
+    /// Kills it as a power cut does; what is given back starts it again, with its data and at its address.
+    #[must_use]
+    pub fn kill_to_restart<'a>(self, env: &'a TestEnv) -> impl FnOnce() -> Self + use<'a> {
+        let address = self.url.trim_start_matches("http://").to_owned();
+        self.kill();
+        move || Self::start_at(env, &address)
     }
 
     /// Ends it as an operator does.
