@@ -334,7 +334,12 @@ fn start_log(settings: &Settings) -> Result<(), CommandError> {
             .hint("Write it like info, debug, or warn,cadence_server=debug.")
     })?;
     let color = crate::terminal::Terminal::detect(settings.color).color_err;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(color);
+    // Nobody may be left who reads it. To say that on standard error, as it would, would end whatever was told of.
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(color)
+        .log_internal_errors(false);
     subscriber.try_init().map_err(|error| CommandError::failed("the log cannot be started").caused_by(error))
 }
 

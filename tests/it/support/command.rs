@@ -1,7 +1,7 @@
 //! Programs with a cleared environment, a deadline and their output kept.
 
 use std::ffi::OsString;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -82,6 +82,16 @@ impl Cmd {
     pub fn start_unread(mut self) -> Child {
         self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
         self.command.spawn().unwrap_or_else(|e| panic!("{:?} cannot be started: {e}", self.command))
+    }
+
+    /// Starts it, reads the first line of its output, and then neither that nor its errors any more: both are closed.
+    pub fn start_unread_after_line(mut self) -> (Child, String) {
+        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let mut child = self.command.spawn().unwrap_or_else(|e| panic!("{:?} cannot be started: {e}", self.command));
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        drop(child.stderr.take());
+        (child, line)
     }
 
     /// Starts it.
