@@ -218,14 +218,17 @@ fn a_terminal_shows_that_the_server_is_away() {
     let (server, repo) = (env.server(), env.repo("demo"));
     let id = demo(&server, &repo, "[[events 5]] [[sleep 600]]");
     let token = token_file(&env);
-    let arguments = ["tasks", "logs", "-f", &id, "--server", server.url(), "--token-file", &token];
+    let proxy = Proxy::to(server.url());
+    let url = proxy.url();
+    let arguments = ["tasks", "logs", "-f", &id, "--server", &url, "--token-file", &token];
     let mut terminal = env.terminal(repo.path(), arguments);
     terminal.wait_for("Event 5 of 5");
-    let start = server.kill_to_restart(&env);
+    proxy.vanish();
+    proxy.cut();
     terminal.wait_for("! connection lost (");
     // The status line says it, too, for as long as it is so.
     terminal.wait_for("s · connection lost (");
-    let server = start();
+    proxy.come_back(server.url());
     let screen = terminal.wait_for("! connected again");
     assert!(!screen.contains("s · connection lost ("), "{screen}");
     terminal.send("\u{3}");

@@ -95,7 +95,7 @@ impl Shared {
         };
         if silent {
             // Both sockets stay open.
-            std::future::pending::<()>().await;
+            drop(cut.wait_for(|weather| weather.cut >= own).await);
         }
     }
 }
