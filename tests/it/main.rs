@@ -9,6 +9,7 @@ mod conversation;
 mod demo;
 mod disk;
 mod fakes;
+mod flood;
 mod hostile;
 mod limits;
 mod run;
