@@ -311,6 +311,11 @@ impl Ephemeral {
         Err(log.into_iter().fold(error, CommandError::hint))
     }
 
+    /// Its process; 0 where it has ended.
+    pub fn pid(&self) -> i32 {
+        self.child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or(0)
+    }
+
     /// A directory that goes with the server.
     pub fn scratch(&self) -> PathBuf {
         self.data.join("scratch")

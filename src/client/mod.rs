@@ -19,7 +19,7 @@ use crate::error::CommandError;
 pub use embedded::{Ephemeral, LOG_LIMIT};
 pub use rest::Rest;
 pub use runtime::{Announcement, Runtime, open_private_log, private_directory, token_file};
-pub use stream::{Item, Stream};
+pub use stream::{Item, PATIENCE, Stream};
 
 /// Where a server is, and what it lets in.
 #[derive(Clone, Debug)]
@@ -45,7 +45,8 @@ impl Endpoint {
 enum Origin {
     Named,
     Embedded(Box<Settings>),
-    Ephemeral,
+    /// The process.
+    Ephemeral(i32),
 }
 
 /// A server to talk to.
@@ -79,7 +80,7 @@ impl Client {
 
     /// A server of one's own that ends with the command.
     pub fn ephemeral(server: &Ephemeral) -> Self {
-        Self::of(server.endpoint.clone(), Origin::Ephemeral)
+        Self::of(server.endpoint.clone(), Origin::Ephemeral(server.pid()))
     }
 
     fn named(settings: &Settings) -> Result<Self, CommandError> {
@@ -107,7 +108,12 @@ impl Client {
     }
 
     pub fn is_ephemeral(&self) -> bool {
-        matches!(self.origin, Origin::Ephemeral)
+        matches!(self.origin, Origin::Ephemeral(_))
+    }
+
+    /// Whether the server has ended, and nobody will start it again.
+    fn is_gone(&self) -> bool {
+        matches!(self.origin, Origin::Ephemeral(pid) if !runtime::alive(pid))
     }
 
     /// Calls of the REST API.

@@ -18,6 +18,8 @@ use crate::text::clean_line;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long an answer may stand still.
+const SILENCE: Duration = Duration::from_secs(20);
 /// Largest answer that is taken, in bytes: a diff can be long, a server gone wrong longer.
 const MAX_ANSWER: u64 = 256 * 1024 * 1024;
 
@@ -30,10 +32,19 @@ pub struct Rest {
 
 impl Rest {
     pub fn new(endpoint: Endpoint) -> Result<Self, CommandError> {
-        let mut builder = reqwest::Client::builder()
+        Self::with(endpoint, reqwest::Client::builder().timeout(ANSWER_TIMEOUT))
+    }
+
+    /// For events that a stream did not bring: as many as there are, over a connection as slow as it is. A server that
+    /// stops in the middle is given up.
+    pub fn for_stream(endpoint: Endpoint) -> Result<Self, CommandError> {
+        Self::with(endpoint, reqwest::Client::builder().read_timeout(SILENCE))
+    }
+
+    fn with(endpoint: Endpoint, builder: reqwest::ClientBuilder) -> Result<Self, CommandError> {
+        let mut builder = builder
             .user_agent(concat!("cadence/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(ANSWER_TIMEOUT)
             // A bearer token goes to the server that it was given for, and no other.
             .redirect(reqwest::redirect::Policy::none());
         if endpoint.is_local() {

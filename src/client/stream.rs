@@ -16,16 +16,18 @@ use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 use uuid::Uuid;
 
-use super::{Client, Endpoint};
+use super::{Client, Endpoint, Rest};
 use crate::error::{CommandError, Exit};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// The server pings every 30 s; one that is silent for so long is gone.
-const SILENCE: Duration = Duration::from_secs(75);
+/// After so long without a word the server is asked for one,
+const QUIET: Duration = Duration::from_secs(10);
+/// and has so long to answer: a machine that is gone does not say so.
+const ANSWER: Duration = Duration::from_secs(10);
 /// How often storage is looked at although events come by themselves.
 const POLL: Duration = Duration::from_secs(15);
 /// How long a server may be away before it is given up.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 const MAX_WAIT: Duration = Duration::from_secs(8);
 const MAX_FRAME: usize = 16 * 1024 * 1024;
 
@@ -63,11 +65,12 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Follows tasks from the event after the number that is given with each.
-    pub fn follow(client: Client, tasks: impl IntoIterator<Item = (Uuid, u64)>) -> Self {
+    /// Follows tasks from the event after the number that is given with each. A server that is away for longer than
+    /// `patience` is given up.
+    pub fn follow(client: Client, tasks: impl IntoIterator<Item = (Uuid, u64)>, patience: Duration) -> Self {
         let (sender, items) = mpsc::channel(256);
         let seen = tasks.into_iter().collect();
-        let worker = Worker { client, seen, out: sender, lost_since: None, failures: 0 };
+        let worker = Worker { client, seen, out: sender, patience, lost_since: None, failures: 0 };
         Self { items, worker: tokio::spawn(worker.run()) }
     }
 
@@ -88,6 +91,7 @@ struct Worker {
     /// The last number that was given out, for each task.
     seen: BTreeMap<Uuid, u64>,
     out: mpsc::Sender<Item>,
+    patience: Duration,
     /// Since when nothing was heard, and how often it was tried in vain.
     lost_since: Option<Instant>,
     failures: u32,
@@ -112,9 +116,11 @@ type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 impl Worker {
     async fn run(mut self) {
         loop {
-            let connected = connect(&self.client.endpoint()).await;
-            let end = match connected {
-                Ok(socket) => self.serve(socket).await,
+            let end = match self.connect().await {
+                Ok(mut socket) => match self.pump(&mut socket).await {
+                    Ok(()) => Break::Lost("the server closed the connection".to_owned()),
+                    Err(end) => end,
+                },
                 Err(end) => end,
             };
             let reason = match end {
@@ -123,7 +129,7 @@ impl Worker {
                 Break::Lost(reason) => reason,
             };
             let since = *self.lost_since.get_or_insert_with(Instant::now);
-            if since.elapsed() > PATIENCE {
+            if since.elapsed() > self.patience {
                 let error = CommandError::new(Exit::Unreachable, "the connection to the server was lost for too long")
                     .caused_by(std::io::Error::other(reason))
                     .hint("The task goes on; follow it again with `cadence tasks logs -f`.");
@@ -135,25 +141,28 @@ impl Worker {
                 return;
             }
             tokio::time::sleep(wait).await;
-            // Where the user's own server is gone, another is started; where that fails it is tried again.
-            if let Err(error) = self.client.refresh().await
-                && error.exit != Exit::Unreachable
-                && error.exit != Exit::Failed
-            {
-                return drop(self.out.send(Item::Failed(error)).await);
-            }
         }
+    }
+
+    async fn connect(&self) -> Result<Socket, Break> {
+        if self.lost_since.is_some() {
+            if self.client.is_gone() {
+                let error =
+                    CommandError::new(Exit::Unreachable, "the server of this command has ended, and the task with it");
+                return Err(Break::Fatal(error));
+            }
+            // Where the user's own server is gone, another is started; where that fails it is tried again.
+            self.client.refresh().await.map_err(|error| match error.exit {
+                Exit::Unreachable | Exit::Failed => Break::Lost(error.message().to_owned()),
+                _ => Break::Fatal(error),
+            })?;
+        }
+        connect(&self.client.endpoint()).await
     }
 
     /// Subscribes, and gives out what comes until the connection ends.
-    async fn serve(&mut self, mut socket: Socket) -> Break {
-        match self.pump(&mut socket).await {
-            Ok(()) => Break::Lost("the server closed the connection".to_owned()),
-            Err(end) => end,
-        }
-    }
-
     async fn pump(&mut self, socket: &mut Socket) -> Result<(), Break> {
+        let rest = Rest::for_stream(self.client.endpoint()).map_err(Break::Fatal)?;
         for (task, seen) in &self.seen {
             let frame = ClientFrame::Subscribe { task_id: task.to_string(), after: Some(*seen) };
             let text = serde_json::to_string(&frame).map_err(|error| Break::Lost(error.to_string()))?;
@@ -161,33 +170,41 @@ impl Worker {
         }
         let mut poll = tokio::time::interval_at(Instant::now() + POLL, POLL);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut heard = Instant::now();
+        // When the server is asked for a sign of life, and when it has to have given one.
+        let mut ask = Instant::now() + QUIET;
+        let mut answer_by = None;
         loop {
             tokio::select! {
+                // What has come is looked at before the clock is: this process may have been stopped for a while, or
+                // whoever takes the events may have been slow.
+                biased;
                 message = socket.next() => {
-                    heard = Instant::now();
                     match message {
                         None => return Ok(()),
                         Some(Err(error)) => return Err(lost(error)),
-                        Some(Ok(Message::Text(text))) => self.take(text.as_str()).await?,
+                        Some(Ok(Message::Text(text))) => self.take(&rest, text.as_str()).await?,
                         Some(Ok(Message::Close(_))) => return Ok(()),
                         Some(Ok(_)) => {}
                     }
+                    (ask, answer_by) = (Instant::now() + QUIET, None);
                 }
-                _ = poll.tick() => {
-                    if heard.elapsed() > SILENCE {
+                () = tokio::time::sleep_until(answer_by.unwrap_or(ask)) => {
+                    if answer_by.is_some() {
                         return Err(Break::Lost("the server is silent".to_owned()));
                     }
+                    answer_by = Some(Instant::now() + ANSWER);
+                    socket.send(Message::Ping(Vec::new().into())).await.map_err(lost)?;
+                }
+                _ = poll.tick(), if answer_by.is_none() => {
                     for task in self.seen.keys().copied().collect::<Vec<_>>() {
-                        self.catch_up(task).await?;
+                        self.catch_up(&rest, task).await?;
                     }
                 }
-                () = self.out.closed() => return Err(Break::Unheard),
             }
         }
     }
 
-    async fn take(&mut self, text: &str) -> Result<(), Break> {
+    async fn take(&mut self, rest: &Rest, text: &str) -> Result<(), Break> {
         // What a newer server may send beside what is known is passed over.
         let Ok(received) = serde_json::from_str::<Received>(text) else { return Ok(()) };
         // A connection that is made and closed again is none: the server has to say something about the tasks.
@@ -201,11 +218,11 @@ impl Worker {
             }
         }
         match received {
-            Received::Event(event) => self.give(event).await,
+            Received::Event(event) => self.give(rest, event).await,
             Received::Frame(ServerFrame::OutputDelta { task_id, text }) if self.seen.contains_key(&task_id) => {
                 Ok(self.out.send(Item::Delta { task: task_id, text }).await?)
             }
-            Received::Frame(ServerFrame::Lagged { task_id, .. }) => self.catch_up(task_id).await,
+            Received::Frame(ServerFrame::Lagged { task_id, .. }) => self.catch_up(rest, task_id).await,
             Received::Frame(ServerFrame::Error { error, code }) => Err(refused(&error, &code)),
             Received::Frame(ServerFrame::Storage { code, message, hint }) => {
                 let hint = hint.map(|hint| crate::text::clean_line(&hint));
@@ -217,10 +234,10 @@ impl Worker {
     }
 
     /// Gives an event out, after those before it that did not come.
-    async fn give(&mut self, event: Event) -> Result<(), Break> {
+    async fn give(&mut self, rest: &Rest, event: Event) -> Result<(), Break> {
         let Some(seen) = self.seen.get(&event.task_id).copied() else { return Ok(()) };
         if event.seq > seen + 1 {
-            self.catch_up(event.task_id).await?;
+            self.catch_up(rest, event.task_id).await?;
         }
         match self.seen.get_mut(&event.task_id) {
             Some(seen) if event.seq > *seen => *seen = event.seq,
@@ -230,14 +247,13 @@ impl Worker {
     }
 
     /// Gives out what storage has and the connection did not bring.
-    async fn catch_up(&mut self, task: Uuid) -> Result<(), Break> {
+    async fn catch_up(&mut self, rest: &Rest, task: Uuid) -> Result<(), Break> {
         let Some(mut seen) = self.seen.get(&task).copied() else { return Ok(()) };
-        let rest = self.client.rest().map_err(Break::Fatal)?;
         loop {
             let page = match rest.events(task, seen).await {
                 Ok(page) => page,
                 Err(error) if matches!(error.exit, Exit::NotAllowed | Exit::Usage) => return Err(Break::Fatal(error)),
-                Err(error) => return Err(Break::Lost(error.to_string())),
+                Err(error) => return Err(Break::Lost(error.message().to_owned())),
             };
             let before = seen;
             for event in page.events.into_iter().filter(|event| event.seq > before) {
@@ -310,13 +326,14 @@ mod tests {
         assert!(waits.iter().all(|wait| *wait <= 8000));
         assert!(waits[19] >= 6000);
     }
+
     #[tokio::test]
     async fn connections_that_bring_nothing_are_tried_ever_more_slowly() {
         let server = Stub::start().await;
         let id = server.task("running", 1);
         server.event(stub::ended(id, 1));
         server.hang_up_next(3);
-        let mut stream = Stream::follow(server.client(), [(id, 0)]);
+        let mut stream = Stream::follow(server.client(), [(id, 0)], PATIENCE);
         let mut waits = Vec::new();
         while waits.len() < 3 {
             match stream.next().await {
@@ -327,5 +344,24 @@ mod tests {
         assert!(waits[0] <= 250 && waits[1] >= 375 && waits[2] >= 750, "{waits:?}");
         assert!(matches!(stream.next().await, Some(Item::Back)));
         assert!(matches!(stream.next().await, Some(Item::Event(event)) if event.seq == 1));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_stays_away_is_given_up() {
+        let server = Stub::start().await;
+        let (id, client) = (server.task("running", 1), server.client());
+        drop(server);
+        let mut stream = Stream::follow(client, [(id, 0)], Duration::from_millis(300));
+        let mut tries = 0;
+        let error = loop {
+            match stream.next().await {
+                Some(Item::Lost { .. }) => tries += 1,
+                Some(Item::Failed(error)) => break error,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(error.exit, Exit::Unreachable);
+        assert!((2..=3).contains(&tries), "{tries}");
+        assert!(stream.next().await.is_none());
     }
 }

@@ -165,7 +165,7 @@ pub async fn follow_to_end(
     require_change: bool,
 ) -> CommandResult {
     let options = Options { json: context.json, full: false, attended: true, framed: false, summary: false };
-    let id = task.id;
+    let (id, short) = (task.id, task.short_id());
     let followed = vec![Followed::new(task, after)];
     match follow::follow(client, followed, context.terminal, options).await? {
         Outcome::Ended(tasks) => match tasks.first() {
@@ -178,8 +178,7 @@ pub async fn follow_to_end(
                 context.terminal.note(&[Line::of(YELLOW, "◦ cancelled: its server ends with the command")]);
                 return Ok(Exit::Interrupted);
             }
-            let task = client.rest()?.task(id).await?;
-            context.terminal.note(&left_lines(&task, left));
+            context.terminal.note(&left_lines(&short, left));
             Ok(Exit::Interrupted)
         }
         Outcome::InputNeeded(approvals) => {
@@ -239,8 +238,7 @@ fn detached(context: &Context, task: &Task) -> CommandResult {
     Ok(Exit::Done)
 }
 
-fn left_lines(task: &Task, left: Left) -> Vec<Line> {
-    let id = task.short_id();
+fn left_lines(id: &str, left: Left) -> Vec<Line> {
     let row = |name: &str, command: String| Line::of(DIM, format!("  {name:<8}")).add(PLAIN, command);
     match left {
         Left::Detached | Left::Unread => vec![

@@ -1,13 +1,15 @@
 //! Following tasks to their end: events as they come, requests asked at the prompt, Ctrl-C.
 
+mod calls;
 mod editor;
 mod keys;
 mod prompt;
 mod question;
+mod steer;
 mod view;
 mod wait;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use cadence_protocol::{Approval, Event, EventData, Task};
@@ -15,19 +17,20 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use uuid::Uuid;
 
-use crate::client::{Client, Item, Rest, Stream};
-use crate::error::{CommandError, Exit};
+use crate::client::{Client, Item, PATIENCE, Stream};
+use crate::error::CommandError;
 use crate::render::{DIM, Line, PLAIN, YELLOW};
 use crate::terminal::Terminal;
+use calls::{Answer, Calls};
 use keys::{Input, Keys};
-use prompt::{Choice, Prompt, Step};
+use prompt::{Prompt, Step};
 pub use question::{answers, questions};
 use view::View;
-pub use wait::{Meanwhile, wait};
+pub use wait::{Told, wait};
 
 /// How often the status line moves.
 const SPIN: Duration = Duration::from_millis(120);
-/// How often is looked again for what could not be asked about.
+/// How soon the server is asked again what it could not be asked.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// A task to follow.
@@ -89,10 +92,11 @@ pub async fn follow(
     terminal: Terminal,
     options: Options,
 ) -> Result<Outcome, CommandError> {
-    let stream = Stream::follow(client.clone(), tasks.iter().map(|followed| (followed.task.id, followed.after)));
+    let seen = tasks.iter().map(|followed| (followed.task.id, followed.after));
+    let stream = Stream::follow(client.clone(), seen, PATIENCE);
     let fail = |error: std::io::Error| CommandError::failed("signals cannot be listened to").caused_by(error);
     let mut follower = Follower {
-        rest: client.rest()?,
+        calls: Calls::new(client)?,
         client: client.clone(),
         view: View::new(&tasks, terminal, options),
         tasks: tasks.into_iter().map(|f| (f.task.id, State::new(f))).collect(),
@@ -100,9 +104,13 @@ pub async fn follow(
         options,
         queue: VecDeque::new(),
         asking: None,
+        look: true,
+        decided: BTreeSet::new(),
         cancelling: false,
+        uncancelled: BTreeSet::new(),
+        pausing: BTreeSet::new(),
         lost: false,
-        look_again: None,
+        not_before: None,
         interrupt: signal(SignalKind::interrupt()).map_err(fail)?,
         terminate: signal(SignalKind::terminate()).map_err(fail)?,
         hangup: signal(SignalKind::hangup()).map_err(fail)?,
@@ -133,7 +141,7 @@ struct Asking {
 
 struct Follower {
     client: Client,
-    rest: Rest,
+    calls: Calls,
     view: View,
     tasks: BTreeMap<Uuid, State>,
     terminal: Terminal,
@@ -141,10 +149,19 @@ struct Follower {
     /// What waits for an answer, oldest first.
     queue: VecDeque<Approval>,
     asking: Option<Asking>,
+    /// The server is to be asked what waits for an answer.
+    look: bool,
+    /// Requests that were answered here.
+    decided: BTreeSet<String>,
     cancelling: bool,
+    /// What is to be cancelled, and the server has not said that it is.
+    uncancelled: BTreeSet<Uuid>,
+    /// What is being paused, to be left then.
+    pausing: BTreeSet<Uuid>,
+    /// The connection is lost; the server is asked nothing until it is back.
     lost: bool,
-    /// When what waits for an answer is asked for again, where that failed.
-    look_again: Option<Instant>,
+    /// The server could not be asked, and is not before then.
+    not_before: Option<Instant>,
     interrupt: Signal,
     terminate: Signal,
     hangup: Signal,
@@ -153,6 +170,7 @@ struct Follower {
 /// What woke the loop.
 enum Wake {
     Item(Option<Item>),
+    Answer(Answer),
     Input(Option<Input>),
     Interrupt,
     Terminate,
@@ -164,13 +182,11 @@ impl Follower {
     async fn run(&mut self, mut stream: Stream) -> Result<Outcome, CommandError> {
         let mut tick = interval(if self.terminal.status { SPIN } else { LOOK });
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        if let Some(outcome) = self.look_for_requests().await? {
-            return Ok(outcome);
-        }
         loop {
-            if let Some(outcome) = self.check_ends().await? {
+            if let Some(outcome) = self.ended() {
                 return Ok(outcome);
             }
+            self.call();
             self.ask_next()?;
             let wake = tokio::select! {
                 biased;
@@ -178,22 +194,24 @@ impl Follower {
                 _ = self.interrupt.recv() => Wake::Interrupt,
                 _ = self.terminate.recv() => Wake::Terminate,
                 _ = self.hangup.recv() => Wake::Hangup,
+                answer = self.calls.next() => Wake::Answer(answer),
                 item = stream.next() => Wake::Item(item),
                 _ = tick.tick() => Wake::Tick,
             };
             let outcome = match wake {
-                Wake::Item(Some(item)) => self.item(item).await?,
+                Wake::Item(Some(item)) => {
+                    self.item(item)?;
+                    None
+                }
+                Wake::Answer(answer) => self.answer(answer)?,
                 Wake::Item(None) => return Err(CommandError::failed("the stream of events ended by itself")),
                 Wake::Input(input) => self.input(input).await?,
-                Wake::Interrupt => self.interrupted().await?,
-                Wake::Terminate if self.options.attended && !self.terminal.asks => self.cancel_all().await?,
+                Wake::Interrupt => self.interrupted()?,
+                Wake::Terminate if self.options.attended && !self.terminal.asks => self.cancel_all(),
                 Wake::Terminate | Wake::Hangup => Some(Outcome::Left(Left::Detached)),
                 Wake::Tick => {
                     self.show_status();
-                    match self.look_again {
-                        Some(when) if Instant::now() >= when => self.look_for_requests().await?,
-                        _ => None,
-                    }
+                    None
                 }
             };
             if let Some(outcome) = outcome {
@@ -207,32 +225,33 @@ impl Follower {
         }
     }
 
-    async fn item(&mut self, item: Item) -> Result<Option<Outcome>, CommandError> {
+    fn item(&mut self, item: Item) -> Result<(), CommandError> {
         match item {
-            Item::Event(event) => return self.event(*event).await,
+            Item::Event(event) => return self.event(*event),
             Item::Delta { task, text } => self.view.delta(task, &text),
             Item::Lost { reason, wait } => {
                 let text = format!("connection lost ({reason}), trying again in {:.1} s", wait.as_secs_f64());
-                if !std::mem::replace(&mut self.lost, true) {
-                    self.note(&[Line::of(YELLOW, "! ").add(PLAIN, &text)]);
+                if !self.lost {
+                    self.note(&text);
+                    self.lose();
                 }
-                self.view.activity(text);
+                self.view.trouble(Some(text));
             }
             Item::Back => {
                 self.lost = false;
-                self.rest = self.client.rest()?;
-                self.note(&[Line::of(YELLOW, "! ").add(PLAIN, "connected again")]);
-                return self.look_for_requests().await;
+                self.view.trouble(None);
+                self.calls.reconnect()?;
+                self.look = true;
+                self.note("connected again");
             }
-            Item::Storage { fails, message, hint } => self.note(&view::storage(fails, &message, hint)),
+            Item::Storage { fails, message, hint } => self.note_lines(&view::storage(fails, &message, hint)),
             Item::Failed(error) => return Err(error),
         }
         self.show_status();
-        Ok(None)
+        Ok(())
     }
 
-    async fn event(&mut self, event: Event) -> Result<Option<Outcome>, CommandError> {
-        let mut look = false;
+    fn event(&mut self, event: Event) -> Result<(), CommandError> {
         if let Some(state) = self.tasks.get_mut(&event.task_id) {
             state.seen = event.seq;
             match &event.data {
@@ -242,7 +261,10 @@ impl Follower {
                 }
                 EventData::TaskCompleted { .. } => state.check = true,
                 EventData::Progress { percent, .. } => state.task.progress = *percent,
-                EventData::ApprovalRequested { .. } => look = true,
+                EventData::ApprovalRequested { approval_id, .. } => {
+                    self.decided.remove(approval_id);
+                    self.look = true;
+                }
                 EventData::ApprovalResolved { approval_id, .. } => {
                     self.queue.retain(|approval| approval.id != *approval_id);
                     if self.asking.as_ref().is_some_and(|a| a.prompt.approval_id() == Some(approval_id)) {
@@ -263,29 +285,7 @@ impl Follower {
             None => view.event(&event)?,
         }
         self.show_status();
-        if look { self.look_for_requests().await } else { Ok(None) }
-    }
-
-    /// Asks the server what waits for an answer. With nobody to ask, that is the end of following.
-    async fn look_for_requests(&mut self) -> Result<Option<Outcome>, CommandError> {
-        if !self.options.attended || self.cancelling {
-            return Ok(None);
-        }
-        let waiting: VecDeque<Approval> = match self.rest.approvals().await {
-            Ok(all) => all.into_iter().filter(|approval| self.tasks.contains_key(&approval.task_id)).collect(),
-            // The connection for events may stand all the while, so no other event has to bring it back.
-            Err(error) if error.exit == Exit::Unreachable => {
-                self.look_again = Some(Instant::now() + LOOK);
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
-        };
-        self.look_again = None;
-        if !self.terminal.asks && !waiting.is_empty() {
-            return Ok(Some(Outcome::InputNeeded(waiting.into())));
-        }
-        self.queue = waiting;
-        Ok(None)
+        Ok(())
     }
 
     /// Opens the next prompt where none is open.
@@ -329,35 +329,18 @@ impl Follower {
         match step {
             Step::Stay => asking.keys.draw(|columns| asking.prompt.lines(columns))?,
             Step::Interrupt => self.ask(self.leaving())?,
-            Step::Decide(approval, decide) => {
-                self.asking = None;
-                self.queue.retain(|waiting| waiting.id != approval.id);
-                if let Err(error) = self.rest.decide(approval.task_id, &approval.id, &decide).await {
-                    // Somebody else was faster, or the agent took it back; the events tell.
-                    if matches!(error.exit, Exit::Unreachable | Exit::NotAllowed) {
-                        return Err(error);
-                    }
-                    self.note(&[Line::of(YELLOW, "! ").add(PLAIN, error.message())]);
-                    return self.look_for_requests().await;
-                }
-            }
+            Step::Decide(approval, decide) => self.decide(&approval, decide),
             Step::Edit(approval) => {
                 self.asking = None;
                 match editor::edit(&approval).await {
-                    Ok(Some(input)) => {
-                        let decide = prompt::allow_with(input);
-                        if let Err(error) = self.rest.decide(approval.task_id, &approval.id, &decide).await {
-                            self.note(&[Line::of(YELLOW, "! ").add(PLAIN, error.message())]);
-                        }
-                        return self.look_for_requests().await;
-                    }
-                    Ok(None) => self.note(&[Line::of(DIM, "  the input was left as it is")]),
-                    Err(error) => self.note(&[Line::of(YELLOW, "! ").add(PLAIN, error.message())]),
+                    Ok(Some(input)) => self.decide(&approval, prompt::allow_with(input)),
+                    Ok(None) => self.view.note(&[Line::of(DIM, "  the input was left as it is")]),
+                    Err(error) => self.note(error.message()),
                 }
             }
             Step::Choose(choice) => {
                 self.asking = None;
-                return self.choose(choice).await;
+                return Ok(self.choose(choice));
             }
         }
         Ok(None)
@@ -368,12 +351,12 @@ impl Follower {
         Prompt::Interrupt { only_cancel: self.client.is_ephemeral() }
     }
 
-    async fn interrupted(&mut self) -> Result<Option<Outcome>, CommandError> {
+    fn interrupted(&mut self) -> Result<Option<Outcome>, CommandError> {
         if !self.options.attended {
             return Ok(Some(Outcome::Left(Left::Detached)));
         }
         if !self.terminal.asks {
-            return self.cancel_all().await;
+            return Ok(self.cancel_all());
         }
         if matches!(self.asking, Some(Asking { prompt: Prompt::Interrupt { .. }, .. })) {
             return Ok(Some(Outcome::Left(Left::Detached)));
@@ -382,64 +365,16 @@ impl Follower {
         Ok(None)
     }
 
-    async fn choose(&mut self, choice: Choice) -> Result<Option<Outcome>, CommandError> {
-        match choice {
-            Choice::Stay => Ok(None),
-            Choice::Detach => Ok(Some(Outcome::Left(Left::Detached))),
-            Choice::Cancel => self.cancel_all().await,
-            Choice::Pause => {
-                for id in self.live() {
-                    self.rest.pause(id).await?;
-                }
-                Ok(Some(Outcome::Left(Left::Paused)))
-            }
-        }
-    }
-
-    /// Cancels what is live; asked a second time, it does not wait for the end.
-    async fn cancel_all(&mut self) -> Result<Option<Outcome>, CommandError> {
-        if std::mem::replace(&mut self.cancelling, true) {
-            return Ok(Some(Outcome::Left(Left::Cancelled)));
-        }
-        self.queue.clear();
-        for id in self.live() {
-            match self.rest.cancel(id).await {
-                Ok(_) => {}
-                // It ended in between.
-                Err(error) if error.exit == Exit::Failed => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(None)
-    }
-
     fn live(&self) -> Vec<Uuid> {
         self.tasks.values().filter(|state| !state.ended).map(|state| state.task.id).collect()
     }
 
-    /// Asks the server about tasks that look ended; all ended is the end.
-    async fn check_ends(&mut self) -> Result<Option<Outcome>, CommandError> {
-        for state in self.tasks.values_mut().filter(|state| state.check && !state.ended) {
-            match self.rest.task(state.task.id).await {
-                Ok(task) => {
-                    // More events are to come: those ask again.
-                    state.check = false;
-                    state.ended = task.status.is_end() && state.seen >= task.last_seq;
-                    state.task = task;
-                }
-                Err(error) if error.exit == Exit::Unreachable => {}
-                Err(error) => return Err(error),
-            }
-        }
-        if self.tasks.values().all(|state| state.ended) {
-            self.asking = None;
-            self.view.clear_status();
-            return Ok(Some(Outcome::Ended(self.tasks.values().map(|state| state.task.clone()).collect())));
-        }
-        Ok(None)
+    /// Says something that is no event, beside the prompt where one is open.
+    fn note(&mut self, text: &str) {
+        self.note_lines(&[Line::of(YELLOW, "! ").add(PLAIN, text)]);
     }
 
-    fn note(&mut self, lines: &[Line]) {
+    fn note_lines(&mut self, lines: &[Line]) {
         let view = &mut self.view;
         match &mut self.asking {
             Some(asking) => {

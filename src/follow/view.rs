@@ -20,6 +20,8 @@ pub struct View {
     started: Instant,
     /// What happens now, in a few words.
     activity: String,
+    /// What is wrong, while it is.
+    trouble: Option<String>,
     /// The words that the agent is writing.
     delta: String,
     shown: HashSet<String>,
@@ -51,6 +53,7 @@ impl View {
             descriptions: tasks.iter().map(|f| (f.task.id, f.task.task_description.clone())).collect(),
             started: Instant::now(),
             activity: String::new(),
+            trouble: None,
             delta: String::new(),
             shown: HashSet::new(),
             end: Vec::new(),
@@ -145,8 +148,9 @@ impl View {
         }
     }
 
-    pub fn activity(&mut self, text: String) {
-        self.activity = text;
+    /// Says what is wrong, until it is not any more.
+    pub fn trouble(&mut self, text: Option<String>) {
+        self.trouble = text;
     }
 
     /// Draws the status line for the tasks that are live.
@@ -159,7 +163,9 @@ impl View {
         };
         let words = self.delta.lines().rfind(|line| !line.trim().is_empty()).unwrap_or(&self.activity);
         let mut line = format!("{what} · {elapsed}");
-        if !words.is_empty() && live.len() == 1 {
+        if let Some(trouble) = &self.trouble {
+            line = format!("{line} · {trouble}");
+        } else if !words.is_empty() && live.len() == 1 {
             line = format!("{line} · {words}");
         }
         self.screen.status(&line);

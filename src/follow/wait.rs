@@ -1,33 +1,43 @@
 //! Waiting for tasks without showing them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use cadence_protocol::{EventData, Task, TaskStatus};
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use uuid::Uuid;
 
 use super::LOOK;
 use super::view::storage;
-use crate::client::{Client, Item, Rest, Stream};
+use crate::client::{Client, Item, PATIENCE, Rest, Stream};
 use crate::error::{CommandError, Exit};
 use crate::render::Line;
 
-/// What whoever waits may want to say meanwhile.
+/// How long one look at a task may take; a server that is gone does not say so.
+const LOOK_LIMIT: Duration = Duration::from_secs(10);
+
+/// What is told while tasks are waited for.
 #[derive(Debug)]
-pub enum Meanwhile<'a> {
-    /// The task waits, too.
+pub enum Told<'a> {
+    /// It waits for something.
     Waiting(&'a Task),
+    /// The server is away; it is waited for.
+    Lost {
+        reason: &'a str,
+    },
+    Back,
     /// The server cannot store what happens, or can again.
     Storage(Vec<Line>),
 }
 
-/// Waits for tasks without showing them; ends at `deadline`.
+/// Waits for tasks without showing them; ends at `deadline`. A server that is away is waited for until then, or for as long
+/// as a stream has patience.
 pub async fn wait(
     client: &Client,
     tasks: Vec<Task>,
     any: bool,
     deadline: Option<Instant>,
-    mut meanwhile: impl FnMut(Meanwhile<'_>),
+    mut tell: impl FnMut(Told<'_>),
 ) -> Result<Vec<Task>, CommandError> {
     let rest = client.rest()?;
     let mut order: Vec<Uuid> = Vec::new();
@@ -36,10 +46,13 @@ pub async fn wait(
             order.push(task.id);
         }
     }
-    let mut stream = Stream::follow(client.clone(), tasks.iter().map(|task| (task.id, task.last_seq)));
+    let patience =
+        deadline.map_or(PATIENCE, |deadline| PATIENCE.max(deadline.saturating_duration_since(Instant::now())));
+    let mut stream = Stream::follow(client.clone(), tasks.iter().map(|task| (task.id, task.last_seq)), patience);
+    let mut lost = false;
     let mut known: BTreeMap<Uuid, Task> = tasks.into_iter().map(|task| (task.id, task)).collect();
     for task in known.values().filter(|task| task.status == TaskStatus::Waiting) {
-        meanwhile(Meanwhile::Waiting(task));
+        tell(Told::Waiting(task));
     }
     // What an event told to look at; one that could not be seen is looked at again.
     let mut look: BTreeSet<Uuid> = BTreeSet::new();
@@ -59,12 +72,21 @@ pub async fn wait(
                 {
                     look.insert(event.task_id);
                 }
-                Some(Item::Back) => {}
-                Some(Item::Storage { fails, message, hint }) => {
-                    meanwhile(Meanwhile::Storage(storage(fails, &message, hint)));
+                Some(Item::Back) => {
+                    lost = false;
+                    tell(Told::Back);
+                }
+                Some(Item::Lost { reason, .. }) => {
+                    if !std::mem::replace(&mut lost, true) {
+                        tell(Told::Lost { reason: &reason });
+                    }
                     continue;
                 }
-                Some(_) => continue,
+                Some(Item::Storage { fails, message, hint }) => {
+                    tell(Told::Storage(storage(fails, &message, hint)));
+                    continue;
+                }
+                Some(Item::Event(_) | Item::Delta { .. }) => continue,
             },
             _ = tick.tick(), if !look.is_empty() => {}
             () = until(deadline) => break,
@@ -72,19 +94,19 @@ pub async fn wait(
         for id in look.clone() {
             let rest = rest_of(client, &rest)?;
             let looked = tokio::select! {
-                looked = rest.task(id) => looked,
+                looked = timeout(LOOK_LIMIT, rest.task(id)) => looked,
                 () = until(deadline) => break 'waiting,
             };
             match looked {
-                Ok(task) => {
+                Ok(Ok(task)) => {
                     look.remove(&id);
                     if task.status == TaskStatus::Waiting {
-                        meanwhile(Meanwhile::Waiting(&task));
+                        tell(Told::Waiting(&task));
                     }
                     known.insert(id, task);
                 }
-                Err(error) if error.exit == Exit::Unreachable => {}
-                Err(error) => return Err(error),
+                Ok(Err(error)) if error.exit != Exit::Unreachable => return Err(error),
+                Ok(Err(_)) | Err(_) => {}
             }
         }
     }
@@ -120,7 +142,7 @@ mod tests {
         // The event comes, and the look that it leads to finds nobody.
         server.fail_next(2);
         server.event(stub::ended(id, 2));
-        let limit = Some(Instant::now() + std::time::Duration::from_secs(30));
+        let limit = Some(Instant::now() + Duration::from_secs(30));
         let tasks = wait(&client, vec![task], false, limit, |_| {}).await.unwrap();
         assert_eq!(tasks[0].status, TaskStatus::Completed);
         assert_eq!(server.left_to_fail(), 0);

@@ -4,12 +4,14 @@
 mod api;
 mod approvals;
 mod chaos;
+mod clients;
 mod clock;
 mod completion;
 mod conversation;
 mod demo;
 mod disk;
 mod fakes;
+mod flood;
 mod hostile;
 mod limits;
 mod recovery;

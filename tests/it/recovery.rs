@@ -65,16 +65,16 @@ impl Story {
     }
 
     fn kill_now(mut self, victim: Victim) -> Self {
-        let tree = below(self.server.pid());
+        let tree = below(self.server.pid().as_raw());
         match victim {
             Victim::Host => kill_named(&tree, " host "),
             Victim::Agent => {
                 kill_named(&tree, " demo-agent ");
                 kill_named(&tree, "--input-format");
             }
-            Victim::Server => kill_hard(self.server.pid()),
+            Victim::Server => kill_hard(self.server.pid().as_raw()),
             Victim::Everything => {
-                kill_hard(self.server.pid());
+                kill_hard(self.server.pid().as_raw());
                 tree.iter().for_each(|(pid, _)| kill_hard(*pid));
             }
         }

@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::support::{DEADLINE, TOKEN, TestEnv, assert_whole, of_type, until};
+use crate::support::{DEADLINE, TOKEN, TestEnv, assert_whole, of_type, until, until_some};
 
 #[test]
 fn it_starts_on_demand_once_for_two_clients_at_once() {
@@ -156,6 +156,21 @@ fn started_by_hand_it_says_where_it_listens_and_ends_cleanly() {
     assert_eq!(health["version"], env!("CARGO_PKG_VERSION"));
     server.of(env.cadence(["tasks", "ls"])).run().code(0);
     server.stop();
+}
+
+#[test]
+fn started_by_hand_it_works_and_ends_although_nobody_reads_its_log_any_more() {
+    let env = TestEnv::new();
+    let repo = env.repo("demo");
+    let data = env.path("serve");
+    let serve = env.cadence(["serve", "--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()]);
+    let (mut server, url) = serve.env("CADENCE_TOKEN", TOKEN).start_unread_after_line();
+    let url = url.trim().strip_prefix("listening on ").unwrap();
+    let run = env.cadence(["run", "Note it", "--agent", "demo", "--server", url]).env("CADENCE_TOKEN", TOKEN);
+    run.env("CADENCE_DEMO_SECONDS", "0").cwd(repo.path()).run().code(0);
+    kill(Pid::from_raw(i32::try_from(server.id()).unwrap()), Signal::SIGTERM).unwrap();
+    let ended = until_some("its end", || server.try_wait().unwrap());
+    assert!(ended.success(), "{ended}");
 }
 
 #[test]

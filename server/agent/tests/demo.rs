@@ -404,7 +404,7 @@ async fn a_runner_that_reads_nothing_can_still_kill() {
     let running = stage.start().await;
     let marker = format!("{}:1", stage.launch.task_id);
     let log = stage.home.path().join("agent.log");
-    eventually("some lines", || log.metadata().ok().filter(|log| log.len() > 10_000)).await;
+    eventually("some lines", || log.metadata().ok().filter(|log| log.len() > 2_000)).await;
     running.say(Input::Kill).await;
     let left = move || {
         let wanted = format!("CADENCE_ATTEMPT={marker}");

@@ -383,7 +383,8 @@ fn start_log(settings: &Settings, file: Option<&Path>) -> Result<(), CommandErro
             .caused_by(error)
             .hint("Write it like info, debug, or warn,cadence_server=debug.")
     })?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter);
+    // Nobody may be left who reads it. To say that on standard error, as it would, would end whatever was told of.
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).log_internal_errors(false);
     // One that cannot be written is no reason not to work.
     let started = match file.and_then(|path| log::RollingLog::open(path, LOG_LIMIT).ok()) {
         Some(log) => subscriber.with_writer(Arc::new(log)).with_ansi(false).try_init(),

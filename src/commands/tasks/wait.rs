@@ -11,14 +11,15 @@ use super::Context;
 use crate::client::Client;
 use crate::complete;
 use crate::error::{CommandError, CommandResult, Exit};
-use crate::follow::{self, Meanwhile};
+use crate::follow::{self, Told};
 use crate::render::{DIM, Line, PLAIN, YELLOW, status_word};
 use crate::text;
 
 /// Wait until tasks have ended
 ///
 /// Ends with the worst code of all: 0 when all are done or have an open pull request. With --timeout, a task that then
-/// waits for an answer is 6, one that is rate limited 8, any other 9.
+/// waits for an answer is 6, one that is rate limited 8, any other 9. A server that goes away is waited for, until the time
+/// of --timeout, or for two minutes: then the code is 3.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   cadence tasks wait 1a2b 3c4d && cadence tasks apply 1a2b
@@ -47,17 +48,17 @@ pub async fn run(context: &Context, client: &Client, args: Args) -> CommandResul
         None => None,
     };
     let mut told = HashSet::new();
-    let tasks = follow::wait(client, tasks, args.any, deadline, |meanwhile| {
-        let task = match meanwhile {
-            Meanwhile::Waiting(task) => task,
-            Meanwhile::Storage(lines) => return context.terminal.note(&lines),
-        };
-        let needs = matches!(task.waiting_for, Some(WaitingFor::Approval | WaitingFor::Answer));
-        if needs && told.insert((task.id, task.last_seq)) {
-            context.terminal.note(&[Line::of(YELLOW, "! ")
-                .add(PLAIN, format!("task {} needs input: ", task.short_id()))
-                .add(PLAIN, "cadence approvals ls")]);
+    let note = |text: String| context.terminal.note(&[Line::of(YELLOW, "! ").add(PLAIN, text)]);
+    let tasks = follow::wait(client, tasks, args.any, deadline, |tells| match tells {
+        Told::Waiting(task) => {
+            let needs = matches!(task.waiting_for, Some(WaitingFor::Approval | WaitingFor::Answer));
+            if needs && told.insert((task.id, task.last_seq)) {
+                note(format!("task {} needs input: cadence approvals ls", task.short_id()));
+            }
         }
+        Told::Lost { reason } => note(format!("connection lost ({reason}), trying again")),
+        Told::Back => note("connected again".to_owned()),
+        Told::Storage(lines) => context.terminal.note(&lines),
     })
     .await?;
     let exit = exit(&tasks, args.any);

@@ -1,7 +1,7 @@
 //! Programs with a cleared environment, a deadline and their output kept.
 
 use std::ffi::OsString;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -76,6 +76,22 @@ impl Cmd {
     /// Runs it to its end, or to its deadline, where it is killed and has no exit code.
     pub fn try_run(self) -> Finished {
         self.start().finish_quietly()
+    }
+
+    /// Starts it with an output that nobody reads yet, and no input. Whoever starts it ends it.
+    pub fn start_unread(mut self) -> Child {
+        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+        self.command.spawn().unwrap_or_else(|e| panic!("{:?} cannot be started: {e}", self.command))
+    }
+
+    /// Starts it, reads the first line of its output, and then neither that nor its errors any more: both are closed.
+    pub fn start_unread_after_line(mut self) -> (Child, String) {
+        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let mut child = self.command.spawn().unwrap_or_else(|e| panic!("{:?} cannot be started: {e}", self.command));
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        drop(child.stderr.take());
+        (child, line)
     }
 
     /// Starts it.
@@ -231,11 +247,17 @@ impl Finished {
     /// Its output, one JSON document on each line.
     #[track_caller]
     pub fn json_lines(&self) -> Vec<Value> {
-        let documents: Result<Vec<Value>, _> = Deserializer::from_str(&self.stdout).into_iter().collect();
-        let documents = documents.unwrap_or_else(|e| panic!("not JSON ({e}): {self:?}"));
-        assert_eq!(documents.len(), self.stdout.lines().count(), "one document on each line of {self:?}");
-        documents
+        json_lines(&self.stdout)
     }
+}
+
+/// The documents of a text, one on each line.
+#[track_caller]
+pub fn json_lines(text: &str) -> Vec<Value> {
+    let documents: Result<Vec<Value>, _> = Deserializer::from_str(text).into_iter().collect();
+    let documents = documents.unwrap_or_else(|e| panic!("not JSON ({e}): {text}"));
+    assert_eq!(documents.len(), text.lines().count(), "one document on each line of {text}");
+    documents
 }
 
 /// Output that a thread collects.

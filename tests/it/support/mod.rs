@@ -4,6 +4,7 @@ mod claude;
 mod command;
 mod http;
 pub mod processes;
+mod proxy;
 mod redact;
 mod repo;
 mod server;
@@ -22,13 +23,15 @@ use std::time::Duration;
 use cadence_fakes::messages::MessagesApi;
 use tempfile::TempDir;
 
-pub use command::{Cmd, Running};
+pub use command::{Cmd, Running, json_lines};
 pub use http::{Http, runtime};
+pub use processes::{children, peak_memory};
+pub use proxy::Proxy;
 pub use redact::{redacted, snapshots};
 pub use repo::Repo;
 pub use server::{Server, TOKEN};
 pub use socket::Socket;
-pub use task::{assert_whole, of_type};
+pub use task::{assert_whole, numbers, of_type};
 pub use terminal::Terminal;
 pub use wait::{until, until_some};
 

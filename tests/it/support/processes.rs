@@ -65,3 +65,27 @@ fn all_of(home: &Path) -> Vec<(i32, String)> {
         })
         .collect()
 }
+
+/// The largest resident memory that a process had until now, in bytes.
+///
+/// # Panics
+/// When there is no such process. Only Linux tells it.
+pub fn peak_memory(pid: Pid) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+}
+
+/// The processes that a process has started, with their command lines.
+pub fn children(pid: Pid) -> Vec<(Pid, String)> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let child: i32 = entry.file_name().to_str()?.parse().ok()?;
+            let status = fs::read_to_string(entry.path().join("status")).ok()?;
+            status.lines().find(|line| line.strip_prefix("PPid:").is_some_and(|id| id.trim() == pid.to_string()))?;
+            let line = fs::read(entry.path().join("cmdline")).ok()?;
+            Some((Pid::from_raw(child), String::from_utf8_lossy(&line).replace('\0', " ")))
+        })
+        .collect()
+}

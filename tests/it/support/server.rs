@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 
 use super::{Cmd, Http, Running, TestEnv};
 
@@ -15,13 +16,21 @@ pub struct Server {
 
 impl Server {
     pub(super) fn start(env: &TestEnv) -> Self {
-        Self::start_with(Self::command(env))
+        Self::start_at(env, "127.0.0.1:0")
+    }
+
+    fn start_at(env: &TestEnv, address: &str) -> Self {
+        Self::start_with(Self::command_at(env, address))
     }
 
     /// The command of a server with data of its own, to be changed before it is started.
     pub fn command(env: &TestEnv) -> Cmd {
+        Self::command_at(env, "127.0.0.1:0")
+    }
+
+    fn command_at(env: &TestEnv, address: &str) -> Cmd {
         let data = env.path("serve");
-        let serve = env.cadence(["serve", "--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()]);
+        let serve = env.cadence(["serve", "--listen", address, "--data-dir", data.to_str().unwrap()]);
         // What a killed server ran is taken up when its lease has expired.
         serve.args(["--lease-secs", "3"])
     }
@@ -34,10 +43,6 @@ impl Server {
         let (_, rest) = output.split_once("listening on ").unwrap();
         let url = rest.split_whitespace().next().unwrap().trim_end_matches('/').to_owned();
         Self { running: Some(running), url }
-    }
-
-    pub fn pid(&self) -> i32 {
-        self.running.as_ref().map_or(0, |running| running.pid().as_raw())
     }
 
     pub fn url(&self) -> &str {
@@ -57,6 +62,18 @@ impl Server {
     /// Makes a command talk to this server.
     pub fn of(&self, cmd: Cmd) -> Cmd {
         cmd.env("CADENCE_SERVER", &self.url).env("CADENCE_TOKEN", TOKEN)
+    }
+
+    pub fn pid(&self) -> Pid {
+        self.running.as_ref().unwrap().pid()
+    }
+
+    /// Kills it as a power cut does; what is given back starts it again, with its data and at its address.
+    #[must_use]
+    pub fn kill_to_restart<'a>(self, env: &'a TestEnv) -> impl FnOnce() -> Self + use<'a> {
+        let address = self.url.trim_start_matches("http://").to_owned();
+        self.kill();
+        move || Self::start_at(env, &address)
     }
 
     /// Ends it as an operator does.

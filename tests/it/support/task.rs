@@ -72,10 +72,14 @@ pub fn of_type<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
     events.iter().map(|e| &e["data"]).filter(|d| d["type"] == kind).collect()
 }
 
+/// The numbers of events, in their order.
+pub fn numbers(events: &[Value]) -> Vec<u64> {
+    events.iter().filter_map(|event| event["seq"].as_u64()).collect()
+}
+
 /// Asserts that the numbers of the events have no gap, and that each attempt ends once.
 #[track_caller]
 pub fn assert_whole(events: &[Value], attempts: usize) {
-    let numbers: Vec<_> = events.iter().map(|e| e["seq"].as_u64().unwrap()).collect();
-    assert_eq!(numbers, (1..=events.len() as u64).collect::<Vec<_>>());
+    assert_eq!(numbers(events), (1..=events.len() as u64).collect::<Vec<_>>());
     assert_eq!(of_type(events, "task_completed").len(), attempts, "{events:#?}");
 }

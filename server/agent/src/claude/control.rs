@@ -73,7 +73,7 @@ impl Translator {
         if decision != Decision::Allow {
             self.denied.extend(pending.tool_use_id);
             let message = message.filter(|text| !text.is_empty()).unwrap_or_else(|| "The user denied this.".into());
-            return Some(Action::Write(respond(&approval_id, json!({"behavior": "deny", "message": message}))));
+            return Some(Action::Write(deny(&approval_id, &message)));
         }
         let mut input = updated_input.filter(Value::is_object).unwrap_or(pending.input);
         // What runs is what was allowed, not what was asked for.
@@ -96,6 +96,11 @@ pub fn allow(request_id: &str, input: Value, permissions: Option<Vec<Value>>) ->
         response["updatedPermissions"] = Value::Array(permissions);
     }
     respond(request_id, response)
+}
+
+/// The answer that denies a tool.
+pub fn deny(request_id: &str, message: &str) -> String {
+    respond(request_id, json!({"behavior": "deny", "message": message}))
 }
 
 fn respond(request_id: &str, response: Value) -> String {

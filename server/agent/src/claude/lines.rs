@@ -3,6 +3,7 @@
 //! Read leniently: what is missing or of another type takes its default, unknown kinds are passed over. A newer CLI must
 //! not stop the work.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
@@ -10,8 +11,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 /// One line.
-#[derive(Debug, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[derive(Debug)]
 pub enum Line {
     System(System),
     Assistant(Message),
@@ -21,14 +21,36 @@ pub enum Line {
     ControlRequest(ControlRequest),
     ControlCancelRequest(ControlCancel),
     RateLimitEvent(RateLimitEvent),
-    #[serde(other)]
     Other,
+}
+
+#[derive(Deserialize)]
+struct Kind<'a> {
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
 }
 
 impl Line {
     /// `None` for what is no JSON object with a `type`.
+    ///
+    /// The kind is read first, and then the line as what it is: so nothing is kept in memory that nobody asks for, however
+    /// long the line.
     pub fn parse(text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok()
+        fn read<T: DeserializeOwned>(text: &str, line: fn(T) -> Line) -> Option<Line> {
+            serde_json::from_str(text).ok().map(line)
+        }
+        let kind: Kind<'_> = serde_json::from_str(text).ok()?;
+        match &*kind.r#type {
+            "system" => read(text, Self::System),
+            "assistant" => read(text, Self::Assistant),
+            "user" => read(text, Self::User),
+            "stream_event" => read(text, Self::StreamEvent),
+            "result" => read(text, Self::Result),
+            "control_request" => read(text, Self::ControlRequest),
+            "control_cancel_request" => read(text, Self::ControlCancelRequest),
+            "rate_limit_event" => read(text, Self::RateLimitEvent),
+            _ => Some(Self::Other),
+        }
     }
 }
 

@@ -62,22 +62,27 @@ pub fn of_creation(path: &str, content: &str) -> Patch {
     Patch { diff: cap(diff), lines_changed: lines }
 }
 
-/// Leaves out the middle of a text that is longer than [`MAX_TEXT`].
+/// Leaves out the middle of a text that is longer than [`MAX_TEXT`], and says how much.
 pub fn cap(text: String) -> String {
-    if text.len() <= MAX_TEXT {
+    cap_to(text, MAX_TEXT)
+}
+
+/// As [`cap`], with another length.
+pub fn cap_to(text: String, max: usize) -> String {
+    if text.len() <= max {
         return text;
     }
-    let head = text.floor_char_boundary(MAX_TEXT / 2);
-    let tail = text.ceil_char_boundary(text.len() - MAX_TEXT / 2);
+    let head = text.floor_char_boundary(max / 2);
+    let tail = text.ceil_char_boundary(text.len() - max / 2);
     format!("{}\n… {} bytes left out …\n{}", &text[..head], tail - head, &text[tail..])
 }
 
 /// Bounds every string in a value.
-pub fn cap_value(value: &mut Value) {
+pub fn cap_value(value: &mut Value, max: usize) {
     match value {
-        Value::String(text) if text.len() > MAX_TEXT => *text = cap(std::mem::take(text)),
-        Value::Array(items) => items.iter_mut().for_each(cap_value),
-        Value::Object(fields) => fields.values_mut().for_each(cap_value),
+        Value::String(text) if text.len() > max => *text = cap_to(std::mem::take(text), max),
+        Value::Array(items) => items.iter_mut().for_each(|item| cap_value(item, max)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| cap_value(field, max)),
         _ => {}
     }
 }

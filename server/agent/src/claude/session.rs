@@ -3,18 +3,24 @@
 use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
+use super::lines;
 use super::raw_log::RawLog;
 use super::translate::{Action, Translator};
 use crate::agent::{Input, Output, Session};
 use crate::host::{HostProcess, HostSpec, Line};
 
 /// Outputs and inputs that may wait in the channels.
-const CHANNEL: usize = 64;
-/// Outputs that may wait here before no more lines are read: an agent that is read too slowly has to wait.
-const OUTBOX: usize = 64;
+const CHANNEL: usize = 16;
+/// From this length on, in bytes, a line is read beside what else runs here: it takes its time.
+const LONG: usize = 256 << 10;
+/// How long pieces of a text that is being written gather, to go on as one, and how many bytes of them.
+const GATHER: Duration = Duration::from_millis(50);
+const MAX_GATHERED: usize = 16 << 10;
 
 /// Starts an agent under its host and gives it its first message.
 pub async fn start(
@@ -30,7 +36,7 @@ pub async fn start(
     let process = HostProcess::spawn(host, spec, Some(sink)).await?;
     let (input, inputs) = mpsc::channel(CHANNEL);
     let (outputs, output) = mpsc::channel(CHANNEL);
-    let driver = Driver { process, translator, outputs, outbox: VecDeque::new(), log };
+    let driver = Driver { process, translator, outputs, outbox: VecDeque::new(), text: Gathered::default(), log };
     tokio::spawn(driver.run(prompt, inputs));
     Ok(Session { input, output })
 }
@@ -48,8 +54,9 @@ struct Driver {
     process: HostProcess,
     translator: Translator,
     outputs: mpsc::Sender<Output>,
-    /// What the runner has not taken yet.
+    /// What the runner has not taken yet. No more lines are read before it has: an agent that is read too slowly has to wait.
     outbox: VecDeque<Output>,
+    text: Gathered,
     log: Arc<Mutex<RawLog>>,
 }
 
@@ -79,7 +86,10 @@ impl Driver {
                         permit.send(output);
                     }
                 }
-                line = next(&mut self.process, reading), if !reading || self.outbox.len() < OUTBOX => match line {
+                () = tokio::time::sleep_until(self.text.until), if !self.text.text.is_empty() => {
+                    self.outbox.extend(self.text.take());
+                }
+                line = next(&mut self.process, reading), if !reading || self.outbox.is_empty() => match line {
                     Some(line) => self.line(line).await,
                     // The agent may close its stdout and live on.
                     None if reading => reading = false,
@@ -87,6 +97,7 @@ impl Driver {
                 },
             }
         }
+        self.outbox.extend(self.text.take());
         let last = self.translator.ended();
         self.carry_out(last).await;
         let exit = self.process.wait().await;
@@ -101,21 +112,84 @@ impl Driver {
     async fn line(&mut self, line: Line) {
         {
             let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-            log.write(line.text.as_bytes());
-            log.write(b"\n");
+            log.line(&line.text);
         }
-        let actions = if line.cut { self.translator.cut_line() } else { self.translator.line(&line.text) };
+        let length = line.text.len();
+        let actions = if line.left_out > 0 {
+            self.translator.cut_line(length as u64 + line.left_out)
+        } else if length < LONG {
+            self.translator.parsed(lines::Line::parse(&line.text))
+        } else {
+            let parsed = tokio::task::spawn_blocking(move || lines::Line::parse(&line.text)).await;
+            self.translator.parsed(parsed.ok().flatten())
+        };
         self.carry_out(actions).await;
     }
 
     async fn carry_out(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Emit(output) => self.outbox.push_back(output),
+                Action::Emit(Output::Delta(text)) => self.text.add(&text),
+                Action::Emit(output) => {
+                    // Each thing in its order.
+                    self.outbox.extend(self.text.take());
+                    self.outbox.push_back(output);
+                }
                 Action::Write(line) => self.process.write_line(&line).await,
                 Action::CloseInput => self.process.close_stdin().await,
                 Action::Kill => self.process.kill().await,
             }
         }
+    }
+}
+
+/// Pieces of a text that is being written. They are shown and not stored: of more than fit, the beginning goes.
+struct Gathered {
+    text: String,
+    /// When they go on.
+    until: Instant,
+}
+
+impl Default for Gathered {
+    fn default() -> Self {
+        Self { text: String::new(), until: Instant::now() }
+    }
+}
+
+impl Gathered {
+    fn add(&mut self, piece: &str) {
+        if self.text.is_empty() {
+            self.until = Instant::now() + GATHER;
+        }
+        self.text.push_str(piece);
+        if self.text.len() > 2 * MAX_GATHERED {
+            let cut = self.text.ceil_char_boundary(self.text.len() - MAX_GATHERED);
+            self.text.drain(..cut);
+        }
+    }
+
+    fn take(&mut self) -> Option<Output> {
+        (!self.text.is_empty()).then(|| Output::Delta(std::mem::take(&mut self.text)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_go_on_as_one_and_never_become_many() {
+        let mut text = Gathered::default();
+        assert_eq!(text.take(), None);
+        text.add("one ");
+        text.add("two");
+        assert_eq!(text.take(), Some(Output::Delta("one two".into())));
+        for _ in 0..100_000 {
+            text.add("ä");
+            assert!(text.text.len() <= 2 * MAX_GATHERED + 2);
+        }
+        text.add("end");
+        assert!(matches!(text.take(), Some(Output::Delta(text)) if text.ends_with("äend")));
+        assert_eq!(text.take(), None);
     }
 }

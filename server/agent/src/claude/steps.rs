@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use cadence_protocol::EventData;
 use serde_json::Value;
 
+/// Most steps of a list that are counted.
+const MAX_STEPS: usize = 1000;
+
 /// The list, as `TodoWrite` writes it whole, or `TaskCreate` and `TaskUpdate` change it step by step.
 #[derive(Debug, Default)]
 pub struct Steps {
@@ -35,7 +38,7 @@ impl Steps {
     fn rewrite(&mut self, input: &Value) -> Option<()> {
         let todos = input.get("todos")?.as_array()?;
         // Padded, so that the order stays.
-        let steps = todos.iter().enumerate().map(|(index, todo)| {
+        let steps = todos.iter().take(MAX_STEPS).enumerate().map(|(index, todo)| {
             let step = Step {
                 status: text(todo, "status")?,
                 subject: text(todo, "content")?,
@@ -48,6 +51,9 @@ impl Steps {
     }
 
     fn create(&mut self, input: &Value, result: &Value) -> Option<()> {
+        if self.steps.len() >= MAX_STEPS {
+            return None;
+        }
         let id = result.get("task")?.get("id")?;
         let id = id.as_str().map_or_else(|| id.to_string(), str::to_owned);
         let step =

@@ -1,5 +1,6 @@
 //! What the results of tools tell: commands that ran, files that changed.
 
+use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 
 use cadence_protocol::{EditAction, EventData};
@@ -19,6 +20,59 @@ impl Call {
     pub fn command(&self) -> Option<&str> {
         (self.tool == "Bash").then(|| self.input.get("command")?.as_str())?
     }
+}
+
+/// Calls that have no result yet, by id. Where there are too many, or they hold too much, the oldest are forgotten: an agent
+/// that works waits for its results.
+#[derive(Debug, Default)]
+pub struct Calls {
+    open: HashMap<String, (Call, usize)>,
+    order: VecDeque<String>,
+    bytes: usize,
+}
+
+/// Most open calls, and most bytes that they hold together.
+const MAX_CALLS: usize = 256;
+const MAX_BYTES: usize = 16 << 20;
+
+impl Calls {
+    pub fn insert(&mut self, id: String, call: Call) {
+        self.remove(&id);
+        let size = size(&call.input);
+        self.bytes += size;
+        self.order.push_back(id.clone());
+        self.open.insert(id, (call, size));
+        while self.open.len() > MAX_CALLS || self.bytes > MAX_BYTES && self.open.len() > 1 {
+            let Some(oldest) = self.order.front().cloned() else { return };
+            self.remove(&oldest);
+        }
+    }
+
+    pub fn remove(&mut self, id: &str) -> Option<Call> {
+        let (call, size) = self.open.remove(id)?;
+        self.bytes -= size;
+        self.order.retain(|open| open != id);
+        Some(call)
+    }
+
+    pub fn get_mut(&mut self, id: &str) -> Option<&mut Call> {
+        self.open.get_mut(id).map(|(call, _)| call)
+    }
+
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// Bytes that a value takes in memory, about.
+pub fn size(value: &Value) -> usize {
+    let inside = match value {
+        Value::String(text) => text.len(),
+        Value::Array(items) => items.iter().map(size).sum(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + size(value)).sum(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+    };
+    inside + size_of::<Value>()
 }
 
 /// What came of a call.
@@ -167,6 +221,22 @@ mod tests {
         assert_eq!(bash("Exit code 3\no", json!("Error"), true), run(Some(3), Some("o")));
         assert_eq!(bash("Exit code 1", json!("Error"), true), run(Some(1), None));
         assert_eq!(bash("Permission denied by rule", json!("Error"), true), None);
+    }
+
+    #[test]
+    fn calls_without_a_result_are_forgotten_in_the_end() {
+        let mut calls = Calls::default();
+        let call = |bytes: usize| Call { tool: "T".into(), input: json!("x".repeat(bytes)) };
+        for n in 0..1000 {
+            calls.insert(n.to_string(), call(10));
+        }
+        assert_eq!((calls.open.len(), calls.order.len()), (MAX_CALLS, MAX_CALLS));
+        assert!(calls.remove("0").is_none() && calls.remove("999").is_some());
+        calls.insert("large".into(), call(MAX_BYTES + 1));
+        assert_eq!(calls.open.len(), 1, "all others make room");
+        calls.insert("next".into(), call(1));
+        assert!(calls.remove("large").is_none() && calls.remove("next").is_some());
+        assert_eq!(calls.bytes, 0);
     }
 
     #[test]

@@ -9,13 +9,17 @@ use uuid::Uuid;
 
 use super::control::{self, Pending, Unread};
 use super::lines::{Block, ControlRequest, Line, Message, RateLimitEvent, System, TurnResult, text_of};
-use super::patch::cap_value;
+use super::patch::{MAX_TEXT, cap, cap_value};
 use super::steps::Steps;
-use super::tools::{self, Call};
+use super::tools::{self, Call, Calls};
 use crate::agent::{Denial, Output, TurnEnd, TurnOutcome};
+use crate::host::MAX_LINE;
 
 /// Most bytes of what a denied tool wanted.
 const MAX_DENIAL: usize = 200;
+/// Requests that may wait for an answer at once, and background tasks and commands that are known at once. No agent that
+/// works comes near.
+const MAX_OPEN: usize = 1000;
 
 /// What a session does next.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,7 +55,7 @@ pub struct Translator {
     roots: Vec<PathBuf>,
     started: bool,
     /// Calls of tools that have no result yet, by id.
-    pub(super) calls: HashMap<String, Call>,
+    pub(super) calls: Calls,
     /// Requests that wait for an answer, by request id.
     pub(super) approvals: BTreeMap<String, Pending>,
     /// Calls that did not come to run, because they were denied.
@@ -91,7 +95,7 @@ impl Translator {
             permission,
             roots: vec![workspace.to_owned()],
             started: false,
-            calls: HashMap::new(),
+            calls: Calls::default(),
             approvals: BTreeMap::new(),
             denied: BTreeSet::new(),
             withdrawn: BTreeSet::new(),
@@ -107,9 +111,15 @@ impl Translator {
     }
 
     /// Takes in a line of the agent's stdout. What is no line of the protocol gives nothing.
+    #[cfg(test)]
     pub fn line(&mut self, text: &str) -> Vec<Action> {
+        self.parsed(Line::parse(text))
+    }
+
+    /// Takes in a line that was read; `None` for what is no line of the protocol.
+    pub fn parsed(&mut self, line: Option<Line>) -> Vec<Action> {
         let mut actions = Vec::new();
-        match Line::parse(text) {
+        match line {
             Some(Line::System(system)) => self.system(system, &mut actions),
             Some(Line::Assistant(message)) => self.assistant(message, &mut actions),
             Some(Line::User(message)) => self.user(message, &mut actions),
@@ -125,9 +135,12 @@ impl Translator {
         actions
     }
 
-    /// Takes in that a line was too long to be read.
-    pub fn cut_line(&mut self) -> Vec<Action> {
-        let message = "a line of the agent was too long and was passed over".to_owned();
+    /// Takes in that a line was too long to be read: so many bytes.
+    pub fn cut_line(&mut self, length: u64) -> Vec<Action> {
+        let message = format!(
+            "A line of the agent was left out: it had {length} bytes, and lines are read up to {MAX_LINE}. \
+             The agent's log has its beginning."
+        );
         vec![event(EventData::Error { message, recoverable: true })]
     }
 
@@ -161,7 +174,7 @@ impl Translator {
                 let message = format!("The model's service failed: {why}{status}. Retry {attempt} of {max}.");
                 actions.push(event(EventData::Error { message, recoverable: true }));
             }
-            "task_started" => {
+            "task_started" if self.tasks.len() < MAX_OPEN => {
                 self.tasks.insert(system.task_id, system.tool_use_id);
             }
             "task_updated" if tools::is_over(&system.patch.status) => {
@@ -189,14 +202,16 @@ impl Translator {
         for block in line.message.blocks() {
             match block {
                 Block::Text { text } if main && !synthetic && !text.is_empty() => {
+                    let text = cap(text);
                     self.turn.text.clone_from(&text);
                     actions.push(event(EventData::Output { text }));
                 }
                 Block::ToolUse { id, name, input } => {
-                    let mut shown = input.clone();
-                    cap_value(&mut shown);
+                    let mut input = input;
+                    cap_value(&mut input, MAX_TEXT);
                     let tool_use_id = (!id.is_empty()).then(|| id.clone());
-                    actions.push(event(EventData::ToolUse { tool: name.clone(), input: shown, tool_use_id }));
+                    let tool = name.clone();
+                    actions.push(event(EventData::ToolUse { tool, input: input.clone(), tool_use_id }));
                     self.calls.insert(id, Call { tool: name, input });
                 }
                 _ => {}
@@ -218,7 +233,7 @@ impl Translator {
             let Some(call) = self.calls.remove(&tool_use_id) else { continue };
             let stopped = self.denied.contains(&tool_use_id) || self.withdrawn.contains(&tool_use_id);
             if tools::goes_on(&details) {
-                if let Some(command) = call.command() {
+                if let Some(command) = call.command().filter(|_| self.background.len() < MAX_OPEN) {
                     self.background.insert(tool_use_id, command.to_owned());
                 }
                 continue;
@@ -255,12 +270,12 @@ impl Translator {
         self.count(&result);
         actions.push(Action::Emit(Output::Usage(self.usage)));
 
-        let summary = match result.result {
+        let summary = cap(match result.result {
             Some(text) if !text.is_empty() => text,
             _ if outcome == TurnOutcome::Interrupted => "Interrupted.".into(),
             _ if !result.errors.is_empty() => result.errors.join("; "),
             _ => turn.text,
-        };
+        });
         // A session that is not known may never have been: whoever asked for it knows whether that is worth a word.
         if !matches!(outcome, TurnOutcome::Success | TurnOutcome::Interrupted | TurnOutcome::ResumeFailed) {
             let recoverable = matches!(outcome, TurnOutcome::RateLimited { .. });
@@ -340,6 +355,10 @@ impl Translator {
             let error = format!("unsupported request: {}", request.subtype);
             let response = json!({"subtype": "error", "request_id": request_id, "error": error});
             actions.push(Action::Write(json!({"type": "control_response", "response": response}).to_string()));
+            return;
+        }
+        if self.approvals.len() >= MAX_OPEN {
+            actions.push(Action::Write(control::deny(&request_id, "Too many requests wait for an answer.")));
             return;
         }
         let question = request.tool_name == "AskUserQuestion";

@@ -1,6 +1,6 @@
 //! The steps of the demo agent, carried out.
 
-use std::io::{Read, Seek};
+use std::io::{Read, Seek, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
@@ -74,14 +74,37 @@ impl Program {
                     left -= part;
                 }
             }
-            Step::Events(count, rate) => {
+            Step::Events(count, Some(rate)) => {
                 let started = Instant::now();
                 for number in 1..=count {
-                    if let Some(rate) = rate {
-                        let due = started + Duration::from_secs_f64(f64::from(number) / rate);
-                        self.pause(due.saturating_duration_since(Instant::now()))?;
-                    }
+                    let due = started + Duration::from_secs_f64(f64::from(number) / rate);
+                    self.pause(due.saturating_duration_since(Instant::now()))?;
                     self.wire.assistant(json!({"type": "text", "text": format!("Event {number} of {count}.")}));
+                }
+            }
+            Step::Events(count, None) => self.wire.flood(u64::from(count), |out, number| {
+                let text = format!("Event {} of {count}.", number + 1);
+                let before = r#"{"type":"assistant","message":{"model":"demo","content":[{"type":"text","text":""#;
+                write!(out, "{before}{text}\"}}]}}}}")
+            }),
+            Step::Words(count) => self.wire.flood(u64::from(count), |out, _| {
+                out.write_all(br#"{"type":"stream_event","event":{"delta":{"type":"text_delta","text":"word "}}}"#)
+            }),
+            Step::Line(bytes) => self.wire.flood(1, |out, _| {
+                out.write_all(br#"{"type":"assistant","message":{"model":"demo","content":[{"type":"text","text":""#)?;
+                std::io::copy(&mut std::io::repeat(b'x').take(bytes), out)?;
+                out.write_all(br#""}]}}"#)
+            }),
+            Step::Noise(bytes) => {
+                let line = "noise ".repeat(170);
+                self.wire.flood(bytes / (line.len() as u64 + 1), |out, _| out.write_all(line.as_bytes()));
+            }
+            Step::Stderr(bytes) => {
+                // A reader that is gone is told by the other pipe.
+                let lines = format!("{}\n", "stderr ".repeat(145));
+                let chunk = lines.repeat(64);
+                for _ in 0..bytes / chunk.len() as u64 {
+                    drop(std::io::stderr().write_all(chunk.as_bytes()));
                 }
             }
             Step::InvalidUtf8 => {

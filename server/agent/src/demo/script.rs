@@ -12,6 +12,10 @@
 //! | `[[output BYTES]]` | runs commands that print that much |
 //! | `[[events N]]` | says N sentences, as fast as it can |
 //! | `[[events N RATE]]` | says N sentences, RATE a second |
+//! | `[[words N]]` | writes N words of a sentence that it never ends |
+//! | `[[line BYTES]]` | says one sentence of that length |
+//! | `[[noise BYTES]]` | prints lines that are not of its protocol, that many bytes in all |
+//! | `[[stderr BYTES]]` | prints that much on standard error |
 //! | `[[invalid-utf8]]` | says something that is no UTF-8 |
 //! | `[[daemonize]]` | leaves a process in a session of its own behind, and prints its id |
 //! | `[[spend USD]]` | claims to have spent that much |
@@ -43,6 +47,10 @@ pub enum Step {
     Output(u64),
     /// How many, and how many a second where that is told.
     Events(u32, Option<f64>),
+    Words(u32),
+    Line(u64),
+    Noise(u64),
+    Stderr(u64),
     InvalidUtf8,
     Daemonize,
     Spend(f64),
@@ -54,12 +62,14 @@ impl Step {
     /// What the step is called in the agent's list.
     pub fn title(&self) -> String {
         match self {
-            Self::Say(_) | Self::Events(..) | Self::InvalidUtf8 => "Tell about it".into(),
+            Self::Say(_) | Self::Events(..) | Self::Words(_) | Self::Line(_) | Self::InvalidUtf8 => {
+                "Tell about it".into()
+            }
             Self::Run(command) | Self::Ask(command) => format!("Run `{command}`"),
             Self::Read(path) => format!("Read {path}"),
             Self::Replace { path, .. } | Self::Append { path, .. } => format!("Edit {path}"),
             Self::Question => "Ask which way to go".into(),
-            Self::Output(_) => "Print a lot".into(),
+            Self::Output(_) | Self::Noise(_) | Self::Stderr(_) => "Print a lot".into(),
             Self::Daemonize => "Start a process that stays".into(),
             Self::Sleep(_) | Self::Spend(_) | Self::Fail | Self::Hang => "Do as told".into(),
         }
@@ -127,6 +137,10 @@ fn directive(text: &str) -> Step {
         }
         ("output", bytes) => bytes.parse().ok().map(Step::Output),
         ("events", argument) => events(argument),
+        ("words", count) => count.parse().ok().map(Step::Words),
+        ("line", bytes) => bytes.parse().ok().map(Step::Line),
+        ("noise", bytes) => bytes.parse().ok().map(Step::Noise),
+        ("stderr", bytes) => bytes.parse().ok().map(Step::Stderr),
         ("invalid-utf8", _) => Some(Step::InvalidUtf8),
         ("daemonize", _) => Some(Step::Daemonize),
         ("spend", usd) => usd.parse().ok().filter(|usd: &f64| usd.is_finite() && *usd >= 0.0).map(Step::Spend),

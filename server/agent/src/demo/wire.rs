@@ -1,6 +1,6 @@
 //! The stream-json of the demo agent: what it reads and writes.
 
-use std::io::{BufRead, Write};
+use std::io::{BufRead, BufWriter, Write};
 use std::sync::mpsc::Sender;
 
 use serde_json::{Value, json};
@@ -73,6 +73,15 @@ impl Wire {
     pub fn bytes(&self, line: &[u8]) {
         let mut out = std::io::stdout().lock();
         if out.write_all(line).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()).is_err() {
+            std::process::exit(1);
+        }
+    }
+
+    /// Writes so many lines as fast as they are taken.
+    pub fn flood(&self, lines: u64, mut line: impl FnMut(&mut dyn Write, u64) -> std::io::Result<()>) {
+        let mut out = BufWriter::with_capacity(64 << 10, std::io::stdout().lock());
+        let mut write = |number| line(&mut out, number).and_then(|()| out.write_all(b"\n"));
+        if (0..lines).try_for_each(&mut write).and_then(|()| out.flush()).is_err() {
             std::process::exit(1);
         }
     }

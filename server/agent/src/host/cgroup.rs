@@ -35,7 +35,7 @@ impl AgentGroup {
         let result = start();
         if entered.is_ok() && fs::write(self.home.join("cgroup.procs"), &own).is_err() {
             // We could not leave: `kill` must not hit ourselves.
-            eprintln!("cadence host: cannot leave the agent's control group; the process tree is walked instead");
+            super::supervise::say("cannot leave the agent's control group; the process tree is walked instead");
         }
         result
     }

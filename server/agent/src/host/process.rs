@@ -183,7 +183,7 @@ async fn write_orders(mut stdin: ChildStdin, first: String, mut queue: mpsc::Rec
 
 async fn keep_tail(mut stderr: ChildStderr, sink: Option<StderrSink>) -> Vec<u8> {
     let mut tail = Vec::new();
-    let mut buffer = vec![0; 8 << 10];
+    let mut buffer = vec![0; 64 << 10];
     while let Ok(count) = stderr.read(&mut buffer).await {
         if count == 0 {
             break;

@@ -50,13 +50,17 @@ pub fn run() -> ExitCode {
     let code = match host() {
         Ok(code) => code,
         Err((code, message)) => {
-            // Stderr goes to whoever started us; it may be gone.
-            drop(writeln!(std::io::stderr(), "cadence host: {message}"));
+            say(&message);
             code
         }
     };
     // Not a return from `main`: a thread may be stuck writing to an agent that does not read.
     std::process::exit(code)
+}
+
+/// Says something on stderr, which goes to whoever started us, and who may be gone: that must not end the one who says it.
+pub(super) fn say(message: &str) {
+    drop(writeln!(std::io::stderr(), "cadence host: {message}"));
 }
 
 fn host() -> Result<i32, (i32, String)> {
@@ -94,7 +98,7 @@ fn host() -> Result<i32, (i32, String)> {
 #[cfg(target_os = "linux")]
 fn become_subreaper() {
     if let Err(error) = nix::sys::prctl::set_child_subreaper(true) {
-        eprintln!("cadence host: cannot become subreaper ({error}); detached processes may survive");
+        say(&format!("cannot become subreaper ({error}); detached processes may survive"));
     }
 }
 
@@ -156,7 +160,7 @@ fn end_tree(spec: &HostSpec, group: Option<&AgentGroup>) {
         left += tree::kill_marked(&spec.marker).min(1);
     }
     if left > 0 {
-        drop(writeln!(std::io::stderr(), "cadence host: {left} processes of the agent could not be killed"));
+        say(&format!("{left} processes of the agent could not be killed"));
     }
 }
 
@@ -314,7 +318,7 @@ fn follow_orders(mut control: impl BufRead, queue: &Queue, events: &Sender<Event
                 if queue.push(line) {
                     continue;
                 }
-                eprintln!("cadence host: the agent does not read its input; it is killed");
+                say("the agent does not read its input; it is killed");
                 events.send(Event::Kill)
             }
             Some((b'c', _)) => {

@@ -37,6 +37,8 @@ const BACKGROUND_LIMIT: Duration = Duration::from_secs(300);
 
 /// Exit codes above this stand for a signal that ended the process.
 const SIGNALLED: i32 = 128;
+/// Most denials that are told at the end.
+const MAX_DENIALS: usize = 50;
 
 /// How the agent's work ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -252,7 +254,7 @@ impl<'a, S: TaskSource> Drive<'a, S> {
                     _ => None,
                 };
                 fault::reached(Point::Heard).await;
-                self.reporter.event(event).await;
+                self.reporter.said(event).await;
                 if approval {
                     self.show_approvals().await;
                 }
@@ -316,7 +318,9 @@ impl<'a, S: TaskSource> Drive<'a, S> {
     async fn turn_end(&mut self, end: TurnEnd) {
         self.turn = false;
         self.approvals.clear();
+        self.reporter.fell_silent().await;
         self.denials.extend(end.denials);
+        self.denials.truncate(MAX_DENIALS);
         let follows = !self.sent.is_empty() || end.background > 0;
         let pausing = match self.phase {
             Phase::Ending(..) => return self.kill().await,
@@ -448,6 +452,7 @@ impl<'a, S: TaskSource> Drive<'a, S> {
 
     /// The process is gone: how it ended. One that is paused goes on in another process.
     pub async fn exited(&mut self, code: Option<i32>, stderr: &str) -> Verdict {
+        self.reporter.fell_silent().await;
         self.clock.stop(Instant::now());
         let session = self.begun().map(|(session, _)| session.clone());
         match std::mem::replace(&mut self.phase, Phase::Paused) {

@@ -1,6 +1,7 @@
 //! Takes attempts from a queue and runs them: workspace, agent, commit, result. The same for work on the server's own
 //! machine and for a remote one; only the [`TaskSource`] differs.
 
+mod allowance;
 mod attempt;
 mod clock;
 mod drive;

@@ -4,22 +4,26 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cadence_protocol::{EventData, Frame, FrameBody, Lease, LiveState, Timestamp, WaitingFor};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::allowance::{Allowance, weight};
 use super::slots::Slot;
 use crate::fault::{self, Point};
 use crate::{SourceError, TaskSource};
 
-/// Frames that wait to be stored before the agent is made to wait.
+/// Frames that wait to be stored before the agent is made to wait, and the bytes of all of them.
 const BUFFER: usize = 512;
+const BYTES: usize = 4 << 20;
 /// Most frames in one report.
 const GROUP: usize = 256;
 
 enum Message {
-    Frame(FrameBody),
+    /// Holds its bytes until it is stored.
+    Frame(FrameBody, Option<OwnedSemaphorePermit>),
     /// Answered when everything before it is stored.
     Flush(oneshot::Sender<()>),
 }
@@ -27,6 +31,10 @@ enum Message {
 /// Takes frames in, and stores them in order.
 pub struct Reporter {
     messages: mpsc::Sender<Message>,
+    /// Bytes that may still wait.
+    room: Arc<Semaphore>,
+    /// What of the agent's words may still be kept.
+    allowance: Mutex<Allowance>,
     /// The state that was reported last.
     shown: Mutex<(LiveState, Option<WaitingFor>)>,
     slot: Slot,
@@ -47,12 +55,33 @@ impl Reporter {
         let (messages, inbox) = mpsc::channel(BUFFER);
         let task = tokio::spawn(send(source, lease, last, lost, inbox));
         slot.set(state == LiveState::Running);
-        Self { messages, shown: Mutex::new((state, None)), slot, task }
+        let room = Arc::new(Semaphore::new(BYTES));
+        Self { messages, room, allowance: Mutex::default(), shown: Mutex::new((state, None)), slot, task }
     }
 
     pub async fn frame(&self, body: FrameBody) {
+        let bytes = if let FrameBody::Event { event } = &body { weight(event) } else { size_of::<FrameBody>() };
+        // One that is larger than all the room has it to itself.
+        let bytes = u32::try_from(bytes.min(BYTES)).unwrap_or(u32::MAX);
+        let held = self.room.clone().acquire_many_owned(bytes).await.ok();
         // The other side ends only when the lease is lost, and then nothing is to be reported.
-        let _ = self.messages.send(Message::Frame(body)).await;
+        let _ = self.messages.send(Message::Frame(body, held)).await;
+    }
+
+    /// Reports what the agent said, as far as it is kept.
+    pub async fn said(&self, event: EventData) {
+        let kept = self.allowance.lock().unwrap_or_else(PoisonError::into_inner).admit(event, Instant::now());
+        for event in kept {
+            self.event(event).await;
+        }
+    }
+
+    /// The agent pauses: tells what of its words was left out.
+    pub async fn fell_silent(&self) {
+        let told = self.allowance.lock().unwrap_or_else(PoisonError::into_inner).left_out();
+        if let Some(event) = told {
+            self.event(event).await;
+        }
     }
 
     pub async fn event(&self, event: EventData) {
@@ -144,10 +173,12 @@ async fn send<S: TaskSource>(
     while inbox.recv_many(&mut group, GROUP).await > 0 {
         let mut frames = Vec::with_capacity(group.len());
         let mut flushed = Vec::new();
+        let mut held = Vec::with_capacity(group.len());
         for message in group.drain(..) {
             match message {
-                Message::Frame(body) => {
+                Message::Frame(body, bytes) => {
                     last += 1;
+                    held.push(bytes);
                     frames.push(Frame { source_seq: last, timestamp: Timestamp::now_utc(), body });
                 }
                 Message::Flush(done) => flushed.push(done),
@@ -160,6 +191,7 @@ async fn send<S: TaskSource>(
             }
             fault::reached(Point::Reported).await;
         }
+        drop(held);
         for done in flushed {
             let _ = done.send(());
         }
