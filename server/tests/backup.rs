@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use cadence_protocol::{AttemptEnd, EndReason, EventData, FrameBody, TaskStatus};
 use cadence_server::DataLock;
@@ -35,16 +36,14 @@ async fn assert_sound(data: &Path) {
 }
 
 /// Whoever creates, runs and ends tasks until it is told to stop.
-async fn write(store: Store, user: Uuid, stop: Arc<AtomicBool>) -> u64 {
-    let mut count = 0;
+async fn write(store: Store, user: Uuid, stop: Arc<AtomicBool>, count: Arc<AtomicU64>) {
     while !stop.load(Ordering::Relaxed) {
         store.create_task(new_task(user, "load"), None).await.unwrap();
         let claim = store.claim(Uuid::new_v4(), 60).await.unwrap().expect("what was just created, or another");
         store.report(claim.lease, vec![said(1, 100), said(2, 70_000), said(3, 10)]).await.unwrap();
         store.finish(claim.lease, AttemptEnd::new(EndReason::Done, "done")).await.unwrap();
-        count += 1;
+        count.fetch_add(1, Ordering::Relaxed);
     }
-    count
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,10 +51,16 @@ async fn a_backup_under_load_is_one_moment() {
     let (home, copies) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let store = open(home.path()).await;
     let user = store.ensure_user("ann", "admin").await.unwrap();
-    let stop = Arc::new(AtomicBool::new(false));
-    let writers: Vec<_> = (0..4).map(|_| tokio::spawn(write(store.clone(), user, stop.clone()))).collect();
-    let mut seen = 0;
-    for n in 0..5 {
+    let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let load = |_| tokio::spawn(write(store.clone(), user, stop.clone(), count.clone()));
+    let writers: Vec<_> = (0..4).map(load).collect();
+    let (mut seen, mut n) = (0, 0);
+    let deadline = Instant::now() + Duration::from_secs(60);
+    // Until it was written while a copy was made, which takes as long as the machine likes.
+    let mut during = false;
+    while n < 5 || !during {
+        assert!(Instant::now() < deadline, "nothing is written while it is copied");
+        let before = count.load(Ordering::Relaxed);
         let copy = copies.path().join(format!("{n}/{FILE}"));
         std::fs::create_dir(copy.parent().unwrap()).unwrap();
         let content = back_up(home.path(), &copy, false, |_, _| ()).await.unwrap();
@@ -63,18 +68,18 @@ async fn a_backup_under_load_is_one_moment() {
         seen = content.tasks;
         assert_eq!(std::fs::metadata(&copy).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(std::fs::read_dir(copy.parent().unwrap()).unwrap().count(), 1, "nothing is left beside it");
+        during |= seen > 0 && count.load(Ordering::Relaxed) > before;
         assert_sound(copy.parent().unwrap()).await;
+        n += 1;
     }
     stop.store(true, Ordering::Relaxed);
-    let mut written = 0;
     for writer in writers {
-        written += writer.await.unwrap();
+        writer.await.unwrap();
     }
-    assert!(seen > 0 && written > seen, "it was written while it was copied: {seen} of {written}");
     store.close().await;
     // And where no server works on it.
     let content = back_up(home.path(), &copies.path().join("last.db"), false, |_, _| ()).await.unwrap();
-    assert_eq!(content.tasks, written);
+    assert_eq!(content.tasks, count.load(Ordering::Relaxed));
 }
 
 #[tokio::test]

@@ -69,7 +69,6 @@ impl Server {
     }
 
     /// Kills it as a power cut does; what is given back starts it again, with its data and at its address.
-    #[must_use]
     pub fn kill_to_restart<'a>(self, env: &'a TestEnv) -> impl FnOnce() -> Self + use<'a> {
         let address = self.url.trim_start_matches("http://").to_owned();
         self.kill();

@@ -187,7 +187,8 @@ impl Program {
                 break self.answers.swap_remove(index).1;
             }
             if self.closed {
-                return Ok(Err("Tool permission stream closed before response received".into()));
+                // Nobody can answer any more; a later process asks again.
+                std::process::exit(1);
             }
             if let Err(stop) = self.listen(None) {
                 let cancel = json!({"type": "control_cancel_request", "request_id": request_id});

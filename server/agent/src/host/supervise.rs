@@ -105,8 +105,24 @@ fn become_subreaper() {
 #[cfg(not(target_os = "linux"))]
 fn become_subreaper() {}
 
+/// The agent gets SIGKILL at the moment that the host dies, whatever of: it would take the end of its input for an answer,
+/// and work on until it is found.
+#[cfg(target_os = "linux")]
+#[expect(unsafe_code, reason = "the only way to a call between fork and exec")]
+fn die_with_host(command: &mut Command) {
+    let call = || nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(std::io::Error::from);
+    // SAFETY: between fork and exec only what is async-signal-safe may be called. This is one system call; it allocates
+    // nothing and takes no lock, also where it fails: the error is a number.
+    unsafe { command.pre_exec(call) };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn die_with_host(_: &mut Command) {}
+
 fn start_agent(spec: &HostSpec) -> std::io::Result<(Pid, ChildStdin)> {
-    let mut child = Command::new(&spec.program)
+    let mut command = Command::new(&spec.program);
+    die_with_host(&mut command);
+    let mut child = command
         .args(&spec.args)
         .current_dir(&spec.cwd)
         .env_clear()
