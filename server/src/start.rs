@@ -12,6 +12,7 @@ use std::time::Duration;
 use axum::serve::ListenerExt;
 use cadence_agent::claude::Claude;
 use cadence_agent::demo::Demo;
+use cadence_agent::host::{kill_marked, marker};
 use cadence_agent::runner::{Agents, Runner};
 use cadence_agent::workspace::Workspaces;
 use secrecy::ExposeSecret;
@@ -19,6 +20,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use crate::config::{Exit, ServeConfig, ServeError};
 use crate::events::Hub;
@@ -97,7 +99,10 @@ pub async fn serve(
         closing: closing.clone(),
     });
     // Whoever had a lease here is dead: the lock says so.
-    store.end_leases().await.map_err(storage)?;
+    let orphans = store.end_leases().await.map_err(storage)?;
+    if broke_off {
+        clean_up(orphans, workspaces.clone()).await;
+    }
     let mut runner = tokio::spawn(runner.work());
     let upkeep = Upkeep { store: store.clone(), workspaces, retention: config.retention };
     let upkeep = tokio::spawn(upkeep.run(broke_off, closing.clone()));
@@ -143,6 +148,21 @@ pub async fn serve(
     store.close().await;
     lock.end();
     Ok(exit)
+}
+
+/// After a server that broke off: what it ran is ended, and the locks that git left in mirrors go, since nobody holds them.
+async fn clean_up(orphans: Vec<(Uuid, u32)>, workspaces: Arc<Workspaces>) {
+    let cleaned = tokio::task::spawn_blocking(move || {
+        for (task, attempt) in orphans {
+            kill_marked(&marker(task, attempt));
+        }
+        workspaces.unlock_mirrors()
+    });
+    match cleaned.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "locks that git left behind could not be removed"),
+        Err(error) => tracing::error!(%error, "what a server left behind could not be cleaned up"),
+    }
 }
 
 fn inherited() -> BTreeMap<String, String> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
 use cadence_fakes::messages::Scenario;
@@ -266,6 +267,61 @@ fn what_was_stored_and_answered_to_nobody_is_there_once() {
     let all = server.http().get("/api/tasks").status(200).json();
     assert_eq!(all["tasks"].as_array().unwrap().len(), 1);
     server.of(env.cadence(["tasks", "wait", task["id"].as_str().unwrap()])).run().code(0);
+}
+
+/// Git at work when the server is killed would work on in the workspace that the next one makes.
+#[test]
+fn git_does_not_outlive_the_server_that_started_it() {
+    let env = TestEnv::new();
+    let repo = env.repo("demo");
+    let (git, reached) = (env.path("bin/git"), env.path("reached"));
+    let real = fs::read_link(&git).unwrap();
+    fs::remove_file(&git).unwrap();
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *clone*) touch '{}'; exec sleep 600 ;; esac\nexec '{}' \"$@\"\n",
+        reached.display(),
+        real.display()
+    );
+    fs::write(&git, script).unwrap();
+    fs::set_permissions(&git, fs::Permissions::from_mode(0o755)).unwrap();
+    let server = env.server();
+    let id = note(&env, &server, &repo, "First");
+    until("git is at work", || reached.exists());
+    server.kill();
+    fs::remove_file(&git).unwrap();
+    symlink(real, &git).unwrap();
+    let server = env.server();
+    server.of(env.cadence(["tasks", "wait", &id])).run().code(0);
+}
+
+/// A git that is killed leaves its locks, and every git after it fails of them.
+#[test]
+fn locks_that_git_left_in_a_mirror_are_no_obstacle() {
+    let env = TestEnv::new();
+    let repo = env.repo("demo");
+    let server = env.server();
+    let first = note(&env, &server, &repo, "First");
+    server.of(env.cadence(["tasks", "wait", &first])).run().code(0);
+    server.kill();
+    let mirrors = fs::read_dir(env.path("serve/mirrors")).unwrap().flatten().map(|entry| entry.path());
+    let mirror = mirrors.into_iter().find(|path| path.extension().is_some_and(|e| e == "git")).unwrap();
+    for name in ["packed-refs.lock", "shallow.lock", "refs/heads/main.lock"] {
+        fs::create_dir_all(mirror.join(name).parent().unwrap()).unwrap();
+        fs::write(mirror.join(name), "").unwrap();
+    }
+    let server = env.server();
+    repo.git(["commit", "-q", "--allow-empty", "-m", "another"]);
+    let second = note(&env, &server, &repo, "Second");
+    server.of(env.cadence(["tasks", "wait", &second])).run().code(0);
+    assert!(!mirror.join("packed-refs.lock").exists());
+}
+
+/// A task of the demo agent.
+fn note(env: &TestEnv, server: &Server, repo: &Repo, task: &str) -> String {
+    let mut environment = env.model();
+    environment["CADENCE_DEMO_SECONDS"] = "0".into();
+    let body = json!({"taskDescription": task, "agent": "demo", "repoPath": repo.arg(), "environment": environment});
+    server.http().post("/api/tasks", &body).status(201).json()["id"].as_str().unwrap().to_owned()
 }
 
 /// The real CLI goes on in its own session: what it was told and did before is in what the model is asked next.

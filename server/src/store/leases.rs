@@ -19,17 +19,19 @@ impl Store {
         self.write(move |tx| Box::pin(async move { claim(tx, holder, steady.micros(), lease_secs).await })).await
     }
 
-    /// Ends all leases: for a server that starts, and has the data for itself, so that nobody else runs anything of it.
-    pub async fn end_leases(&self) -> Result<(), StoreError> {
+    /// Ends all leases: for a server that starts, and has the data for itself, so that nobody else runs anything of it. Gives
+    /// the attempts, whose processes may still live.
+    pub async fn end_leases(&self) -> Result<Vec<(Uuid, u32)>, StoreError> {
         self.write(move |tx| {
             Box::pin(async move {
-                sqlx::query(
+                let ended = sqlx::query_as(
                     "UPDATE attempts SET lease_until = 0, holder = NULL \
-                     WHERE state IN ('pending', 'running', 'waiting', 'paused') AND holder IS NOT NULL",
+                     WHERE state IN ('pending', 'running', 'waiting', 'paused') AND holder IS NOT NULL \
+                     RETURNING task_id, number",
                 )
-                .execute(&mut *tx.conn)
+                .fetch_all(&mut *tx.conn)
                 .await?;
-                Ok(())
+                Ok(ended)
             })
         })
         .await

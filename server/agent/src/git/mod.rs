@@ -15,6 +15,8 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
+use crate::host::MARKER_VARIABLE;
+
 pub use text::{bytes_of, fields, path_of, redact};
 
 /// Oldest git that has all that is used here (`merge-tree --write-tree`).
@@ -144,6 +146,10 @@ impl Git {
             if let Some(value) = value {
                 variables.insert(name.into(), value);
             }
+        }
+        // What an attempt started is found when whoever ran it is dead, git at work included.
+        if let Some(marker) = environment.get(MARKER_VARIABLE) {
+            variables.insert(MARKER_VARIABLE.into(), marker.into());
         }
         for (name, value) in [
             ("LANG", "C"),

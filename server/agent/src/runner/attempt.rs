@@ -144,6 +144,8 @@ async fn whole<S: TaskSource>(
     }
     let mut environment = runner.environment.clone();
     environment.extend(claim.spec.environment.clone());
+    // Git at work in the workspace and the set-up command are found by it like the agent.
+    environment.insert(MARKER_VARIABLE.to_owned(), marker(claim.lease.task_id, claim.lease.attempt));
     // A missing program is said before the repository is cloned for it.
     let found = runner.agents.get(&claim.task.agent).and_then(|agent| agent.find(&environment).map(|_| agent.clone()));
     let agent = match found {
@@ -345,10 +347,7 @@ async fn prepare<S: TaskSource>(
             output.push('\n');
         }
     };
-    // Marked like the agent, so that nothing of it is left either.
-    let mut marked = environment.clone();
-    marked.insert(MARKER_VARIABLE.to_owned(), marker(task.id, claim.lease.attempt));
-    let ran = workspace.run_setup(&marked, keep).await;
+    let ran = workspace.run_setup(environment, keep).await;
     match ran {
         Ok(None) => Ok((workspace, lock)),
         Ok(Some(code)) => {

@@ -129,6 +129,34 @@ impl Workspaces {
     }
 }
 
+impl Workspaces {
+    /// Removes the locks that git leaves behind in mirrors when it is killed, and waits for in vain later. Only where nobody
+    /// uses them: for a server that starts after one that broke off. Blocks.
+    pub fn unlock_mirrors(&self) -> Result<(), WorkspaceError> {
+        for entry in fs::read_dir(self.mirrors()).into_iter().flatten().flatten() {
+            let mirror = entry.path();
+            if mirror.extension().is_some_and(|extension| extension == "git") {
+                unlock(&mirror, false)?;
+                unlock(&mirror.join("refs"), true)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn unlock(directory: &Path, deep: bool) -> Result<(), WorkspaceError> {
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let kind = entry.file_type().map_err(WorkspaceError::io("reading", &path))?;
+        if deep && kind.is_dir() {
+            unlock(&path, true)?;
+        } else if kind.is_file() && path.extension().is_some_and(|extension| extension == "lock") {
+            fs::remove_file(&path).map_err(WorkspaceError::io("removing", &path))?;
+        }
+    }
+    Ok(())
+}
+
 /// Hands them to git through the environment: in an URL they would show in the list of processes.
 fn with_credentials(git: Git, user: &str, password: &str) -> Git {
     git.env("CADENCE_GIT_USERNAME", user).env("CADENCE_GIT_PASSWORD", password).setting("credential.helper=").setting(

@@ -20,6 +20,7 @@ use super::mirror::{Mirror, Progress, Source};
 use super::settings::{UserSettings, user_git};
 use super::{Environment, Workspace, WorkspaceError, Workspaces, private_dir, remove_tree, write_file};
 use crate::git::{Git, fields};
+use crate::host::MARKER_VARIABLE;
 
 /// What is whole, below the directory of the mirror.
 const READY: &str = "ready";
@@ -109,7 +110,10 @@ impl Workspaces {
         if self.warm > 0 {
             let mut newest = self.in_use.newest.lock().unwrap_or_else(PoisonError::into_inner);
             newest.retain(|other| other.mirror != workspace.mirror);
-            newest.push(workspace.clone());
+            let mut like = workspace.clone();
+            // What is prepared ahead belongs to no attempt.
+            like.environment.remove(MARKER_VARIABLE);
+            newest.push(like);
             self.in_use.told.notify_one();
         }
     }
