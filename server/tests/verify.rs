@@ -119,7 +119,6 @@ async fn each_broken_promise_is_found() {
         ("what waits is of a live attempt", format!("UPDATE approvals SET task_id = {done}")),
         ("approvals agree with the events", "DELETE FROM approvals".to_owned()),
         ("a task costs what its attempts cost", format!("UPDATE tasks SET cost_usd = 7 WHERE id = {done}")),
-        ("a task is found by its id", format!("UPDATE tasks SET hex_id = 'x' WHERE id = {done}")),
         ("progress is 100 only on success", format!("UPDATE tasks SET progress = 100 WHERE id = {live}")),
         ("everything belongs to the task's owner", "UPDATE events SET user_id = x'00'".to_owned()),
         ("words are known", format!("UPDATE tasks SET status = 'x' WHERE id = {done}")),

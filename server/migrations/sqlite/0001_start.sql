@@ -22,7 +22,6 @@ CREATE TABLE tasks (
     number          INTEGER PRIMARY KEY,           -- in the order in which they came, whatever the clock said
     id              BLOB NOT NULL UNIQUE,
     user_id         BLOB NOT NULL REFERENCES users (id),
-    hex_id          TEXT NOT NULL,                 -- the id in hexadecimal, for search by prefix
     description     TEXT NOT NULL,
     repo_url        TEXT,
     repo_name       TEXT NOT NULL,
@@ -63,25 +62,20 @@ CREATE TABLE tasks (
     started_at      INTEGER,
     completed_at    INTEGER,
     archived_at     INTEGER,
-    archived        INTEGER NOT NULL GENERATED ALWAYS AS (archived_at IS NOT NULL) VIRTUAL,
-    repo_place      TEXT GENERATED ALWAYS AS (coalesce(repo_path, repo_url)) VIRTUAL
+    archived        INTEGER NOT NULL GENERATED ALWAYS AS (archived_at IS NOT NULL) VIRTUAL
 ) STRICT;
--- Every index ends with the number: each range of equal values is a list of tasks, newest last.
-CREATE INDEX tasks_by_age ON tasks (user_id, archived);
+-- Both end with the number: each range of equal values is a list of tasks, newest last. Few, for each is written with each task.
 CREATE INDEX tasks_by_status ON tasks (user_id, archived, status);
-CREATE INDEX tasks_by_repo_name ON tasks (user_id, archived, repo_name, status);
-CREATE INDEX tasks_by_repo_place ON tasks (user_id, archived, repo_place, status);
-CREATE INDEX tasks_by_hex ON tasks (user_id, archived, hex_id);
+CREATE INDEX tasks_by_repo ON tasks (user_id, archived, repo_name, status);
 
 -- Finds any part of a description that has three characters or more. The texts themselves are in `tasks`.
-CREATE VIRTUAL TABLE task_texts USING fts5 (
-    description, content = '', contentless_delete = 1, tokenize = 'trigram'
-);
+CREATE VIRTUAL TABLE task_texts USING fts5 (description, content = '', columnsize = 0, tokenize = 'trigram');
 CREATE TRIGGER task_texts_add AFTER INSERT ON tasks BEGIN
     INSERT INTO task_texts (rowid, description) VALUES (new.number, substr(new.description, 1, 4000));
 END;
 CREATE TRIGGER task_texts_remove AFTER DELETE ON tasks BEGIN
-    DELETE FROM task_texts WHERE rowid = old.number;
+    INSERT INTO task_texts (task_texts, rowid, description)
+    VALUES ('delete', old.number, substr(old.description, 1, 4000));
 END;
 
 CREATE TABLE attempts (
@@ -107,7 +101,7 @@ CREATE TABLE attempts (
     ended_at        INTEGER,
     end_reason      TEXT,
     PRIMARY KEY (task_id, number)
-) STRICT;
+) STRICT, WITHOUT ROWID;
 CREATE INDEX attempts_live ON attempts (state, lease_until, created_at)
     WHERE state IN ('pending', 'running', 'waiting', 'paused');
 

@@ -1,7 +1,8 @@
 use std::collections::BTreeSet;
 
 use cadence_protocol::{EventData, Task, Timestamp};
-use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Sqlite, SqliteConnection};
 use uuid::Uuid;
 
 use super::events::StoredEvent;
@@ -60,20 +61,15 @@ impl Tx<'_> {
         .bind(task.id)
         .fetch_one(&mut *self.conn)
         .await?;
-        let mut seq = last.unsigned_abs() - events.len() as u64;
-        let mut stored = Vec::with_capacity(events.len());
-        let mut large = Vec::new();
-        for (timestamp, event) in events {
-            seq += 1;
-            let mut data = to_json(&event)?;
-            if data.len() > INLINE {
-                let whole = std::mem::replace(&mut data, to_json(&shorten(&event))?);
-                large.push((seq, whole));
-            }
-            stored.push(StoredEvent { task_id: task.id, attempt, seq, timestamp, data });
-        }
-        insert_events(self.conn, task.user_id, &stored).await?;
-        for (seq, whole) in large {
+        let first = last.unsigned_abs() - events.len() as u64 + 1;
+        let written = write(task.id, attempt, first, events)?;
+        insert_events(self.conn, task.user_id, &written.events).await?;
+        self.wrote(task, written).await
+    }
+
+    /// Stores the whole of what was too large for the events, which are stored already, and remembers all that is to be told.
+    pub(super) async fn wrote(&mut self, task: &Task, written: Written) -> Result<(), StoreError> {
+        for (seq, whole) in written.whole {
             sqlx::query("INSERT INTO event_data (task_id, seq, user_id, data) VALUES (?, ?, ?, ?)")
                 .bind(task.id)
                 .bind(seq as i64)
@@ -83,9 +79,35 @@ impl Tx<'_> {
                 .await?;
         }
         self.changes.tasks.insert(task.id);
-        self.changes.events.extend(stored);
+        self.changes.events.extend(written.events);
         Ok(())
     }
+}
+
+/// Numbered events as they are stored.
+pub(super) struct Written {
+    pub events: Vec<StoredEvent>,
+    /// The whole data of those that carry a shortened form.
+    whole: Vec<(u64, String)>,
+}
+
+/// Numbers events from `first` on.
+pub(super) fn write(
+    task_id: Uuid,
+    attempt: u32,
+    first: u64,
+    events: impl IntoIterator<Item = (Timestamp, EventData)>,
+) -> Result<Written, StoreError> {
+    let mut written = Written { events: Vec::new(), whole: Vec::new() };
+    for (seq, (timestamp, event)) in (first..).zip(events) {
+        let mut data = to_json(&event)?;
+        if data.len() > INLINE {
+            let whole = std::mem::replace(&mut data, to_json(&shorten(&event))?);
+            written.whole.push((seq, whole));
+        }
+        written.events.push(StoredEvent { task_id, attempt, seq, timestamp, data });
+    }
+    Ok(written)
 }
 
 /// Inserts events with few statements: each is a way to the database's thread and back.
@@ -95,22 +117,33 @@ async fn insert_events(conn: &mut SqliteConnection, user: Uuid, events: &[Stored
         // Few lengths, so that the statements are prepared once and found again.
         let rows = ROWS.into_iter().find(|rows| *rows <= rest.len()).unwrap_or(1);
         let (now, later) = rest.split_at(rows);
-        let values = vec!["(?, ?, ?, ?, ?, ?)"; rows].join(", ");
-        let sql = format!("INSERT INTO events (task_id, seq, user_id, attempt, at, data) VALUES {values}");
-        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
-        for event in now {
-            query = query
-                .bind(event.task_id)
-                .bind(event.seq as i64)
-                .bind(user)
-                .bind(event.attempt)
-                .bind(micros(event.timestamp))
-                .bind(&event.data);
-        }
-        query.execute(&mut *conn).await?;
+        let query = sqlx::query(sqlx::AssertSqlSafe(insert_sql(rows)));
+        bind_events(query, user, now).execute(&mut *conn).await?;
         rest = later;
     }
     Ok(())
+}
+
+/// The statement that inserts so many events.
+pub(super) fn insert_sql(rows: usize) -> String {
+    let values = vec!["(?, ?, ?, ?, ?, ?)"; rows].join(", ");
+    format!("INSERT INTO events (task_id, seq, user_id, attempt, at, data) VALUES {values}")
+}
+
+type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
+
+/// Binds what [`insert_sql`] inserts.
+pub(super) fn bind_events<'q>(mut query: Query<'q>, user: Uuid, events: &[StoredEvent]) -> Query<'q> {
+    for event in events {
+        query = query
+            .bind(event.task_id)
+            .bind(event.seq as i64)
+            .bind(user)
+            .bind(event.attempt)
+            .bind(micros(event.timestamp))
+            .bind(event.data.clone());
+    }
+    query
 }
 
 pub(super) fn to_json<T: serde::Serialize>(value: &T) -> Result<String, StoreError> {

@@ -75,7 +75,7 @@ async fn claim(tx: &mut Tx<'_>, holder: Uuid, at: i64, lease_secs: u32) -> Resul
     let found = sqlx::query(
         "UPDATE attempts SET lease_epoch = lease_epoch + 1, lease_until = ?1, started_at = coalesce(started_at, ?4), \
          holder = ?3, wanted = 0 \
-         WHERE rowid = (SELECT rowid FROM attempts AS a \
+         WHERE (task_id, number) = (SELECT a.task_id, a.number FROM attempts AS a \
              WHERE a.state IN ('pending', 'running', 'waiting', 'paused') AND a.lease_until < ?2 \
                 AND a.holder IS NOT ?3 AND (a.state <> 'paused' OR a.wanted) \
              ORDER BY a.rowid LIMIT 1) \

@@ -4,7 +4,8 @@ use cadence_protocol::{EventData, Task};
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
-use super::changes::to_json;
+use super::changes::{bind_events, insert_sql, to_json, write};
+use super::events::StoredEvent;
 use super::rows::{self, COLUMNS, NewTask};
 use super::{Store, StoreError, micros, now};
 
@@ -27,30 +28,24 @@ impl Store {
                 {
                     return Ok((task, false));
                 }
-                let task = insert(tx, &new, micros(at)).await?;
-                sqlx::query(
-                    "INSERT INTO attempts (task_id, number, user_id, state, prompt, created_at) VALUES (?, 1, ?, 'pending', ?, ?)",
-                )
-                .bind(new.id)
-                .bind(new.user_id)
-                .bind(&new.description)
-                .bind(micros(at))
-                .execute(&mut *tx.conn)
-                .await?;
-                if let Some(key) = key {
-                    sqlx::query("INSERT INTO idempotency (user_id, key, request, task_id, created_at) VALUES (?, ?, ?, ?, ?)")
-                        .bind(new.user_id)
-                        .bind(key.key)
-                        .bind(key.request)
-                        .bind(new.id)
-                        .bind(micros(at))
-                        .execute(&mut *tx.conn)
-                        .await?;
-                }
                 let asked = EventData::Message { text: new.description.clone(), from: new.user_name.clone() };
-                tx.append(&task, 1, [(at, asked)]).await?;
+                let written = write(new.id, 1, 1, [(at, asked)])?;
+                let task = insert(tx.conn, &new, &written.events, micros(at)).await?;
+                if let Some(key) = key {
+                    sqlx::query(
+                        "INSERT INTO idempotency (user_id, key, request, task_id, created_at) VALUES (?, ?, ?, ?, ?)",
+                    )
+                    .bind(new.user_id)
+                    .bind(key.key)
+                    .bind(key.request)
+                    .bind(new.id)
+                    .bind(micros(at))
+                    .execute(&mut *tx.conn)
+                    .await?;
+                }
+                tx.wrote(&task, written).await?;
                 tx.changes.work = true;
-                Ok((rows::owned(tx.conn, new.user_id, new.id).await?, true))
+                Ok((task, true))
             })
         })
         .await
@@ -130,17 +125,25 @@ async fn repeated(conn: &mut SqliteConnection, user: Uuid, key: &Idempotency) ->
     }
 }
 
-async fn insert(tx: &mut super::Tx<'_>, new: &NewTask, at: i64) -> Result<Task, StoreError> {
+/// Stores a task with its first attempt and events, by one way to the database's thread and back.
+async fn insert(
+    conn: &mut SqliteConnection,
+    new: &NewTask,
+    events: &[StoredEvent],
+    at: i64,
+) -> Result<Task, StoreError> {
     let sql = format!(
-        "INSERT INTO tasks (id, user_id, hex_id, description, repo_url, repo_name, repo_path, branch, base_branch, \
+        "INSERT INTO tasks (id, user_id, description, repo_url, repo_name, repo_path, branch, base_branch, \
          base_commit, status, model, agent, source, executor, labels, permission_mode, budget_usd, max_turns, \
-         timeout_secs, environment, attempt, created_at, updated_at) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?) RETURNING {COLUMNS}",
+         timeout_secs, environment, attempt, last_seq, created_at, updated_at) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?) RETURNING {COLUMNS}; \
+         INSERT INTO attempts (task_id, number, user_id, state, prompt, created_at) VALUES (?, 1, ?, 'pending', ?, ?); \
+         {}",
+        insert_sql(events.len())
     );
-    let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+    let query = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(new.id)
         .bind(new.user_id)
-        .bind(new.id.simple().to_string())
         .bind(&new.description)
         .bind(&new.repo_url)
         .bind(&new.repo_name)
@@ -158,9 +161,14 @@ async fn insert(tx: &mut super::Tx<'_>, new: &NewTask, at: i64) -> Result<Task, 
         .bind(new.spec.max_turns)
         .bind(new.spec.timeout_secs.map(|secs| i64::try_from(secs).unwrap_or(i64::MAX)))
         .bind(to_json(&new.spec.environment)?)
+        .bind(events.len() as i64)
         .bind(at)
         .bind(at)
-        .fetch_one(&mut *tx.conn)
-        .await?;
-    rows::from_row(&row)
+        .bind(new.id)
+        .bind(new.user_id)
+        .bind(&new.description)
+        .bind(at);
+    // All rows, so that all of it is done.
+    let rows = bind_events(query, new.user_id, events).fetch_all(conn).await?;
+    rows::from_row(rows.first().ok_or(StoreError::NotFound("such task"))?)
 }

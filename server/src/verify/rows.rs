@@ -76,10 +76,6 @@ const QUERIES: &[(&str, &str)] = &[
          GROUP BY t.id HAVING abs(coalesce(t.cost_usd, 0) - sum(a.cost_usd)) > 0.000001",
     ),
     (
-        "a task is found by its id",
-        "SELECT id, 'its searched id is ' || hex_id FROM tasks WHERE hex_id <> lower(hex(id))",
-    ),
-    (
         "progress is 100 only on success",
         "SELECT t.id, 'it is ' || t.status || ' at ' || t.progress FROM tasks t \
          JOIN attempts a ON a.task_id = t.id AND a.number = t.attempt \

@@ -9,6 +9,8 @@ use cadence_protocol::{ApprovalList, Task, TaskStatus};
 use cadence_server::store::Store;
 use reqwest::Client;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use uuid::Uuid;
 
 use crate::place;
@@ -106,6 +108,52 @@ impl Server {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
         let (_, rest) = stat.rsplit_once(") ").unwrap();
         rest.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum()
+    }
+}
+
+/// A connection to a server that costs little, so that the server's own time is measured.
+pub struct Plain {
+    stream: TcpStream,
+    host: String,
+    answer: Vec<u8>,
+}
+
+impl Plain {
+    pub async fn connect(server: &Server) -> Self {
+        let host = server.url.strip_prefix("http://").unwrap().to_owned();
+        let stream = TcpStream::connect(&host).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, host, answer: Vec::new() }
+    }
+
+    pub async fn get(&mut self, path: &str) {
+        self.send(&format!("GET {path} HTTP/1.1\r\n"), "").await;
+    }
+
+    pub async fn post(&mut self, path: &str, body: &Value) {
+        self.send(&format!("POST {path} HTTP/1.1\r\nContent-Type: application/json\r\n"), &body.to_string()).await;
+    }
+
+    /// Sends a request and waits for its answer.
+    async fn send(&mut self, head: &str, body: &str) {
+        let (host, length) = (&self.host, body.len());
+        let request =
+            format!("{head}Host: {host}\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: {length}\r\n\r\n{body}");
+        self.stream.write_all(request.as_bytes()).await.unwrap();
+        self.answer.clear();
+        let mut whole = None;
+        while whole.is_none_or(|whole| self.answer.len() < whole) {
+            assert!(self.stream.read_buf(&mut self.answer).await.unwrap() > 0, "the server closed the connection");
+            if whole.is_none()
+                && let Some(end) = self.answer.windows(4).position(|bytes| bytes == b"\r\n\r\n")
+            {
+                let head = String::from_utf8_lossy(&self.answer[..end]).to_lowercase();
+                let (_, rest) = head.split_once("content-length: ").expect("the length of the answer");
+                let length: usize = rest.split_whitespace().next().unwrap().parse().unwrap();
+                whole = Some(end + 4 + length);
+            }
+        }
+        assert!(self.answer.starts_with(b"HTTP/1.1 20"), "{}", String::from_utf8_lossy(&self.answer));
     }
 }
 
