@@ -101,7 +101,7 @@ CREATE TABLE attempts (
     ended_at        INTEGER,
     end_reason      TEXT,
     PRIMARY KEY (task_id, number)
-) STRICT, WITHOUT ROWID;
+) STRICT;                                          -- the rowid is the order in which they came
 CREATE INDEX attempts_live ON attempts (state, lease_until, created_at)
     WHERE state IN ('pending', 'running', 'waiting', 'paused');
 
