@@ -113,7 +113,10 @@ pub async fn glance(database: &Path) -> Result<Option<(u64, i64)>, StoreError> {
     if schema > schema_version() {
         return Err(StoreError::Newer { found: schema, known: schema_version() });
     }
-    Ok(Some((std::fs::metadata(database).map_or(0, |meta| meta.len()), schema)))
+    // What was written last is in the log beside it.
+    let files = [database.to_path_buf(), file::beside(database, "-wal")];
+    let size = files.iter().map(|path| std::fs::metadata(path).map_or(0, |meta| meta.len())).sum();
+    Ok(Some((size, schema)))
 }
 
 /// Copies the database of a data directory to `target`, whether a server works on it or not: one moment of it, checked, in
