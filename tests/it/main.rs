@@ -18,6 +18,7 @@ mod recovery;
 mod run;
 mod scripts;
 mod server;
+mod stopping;
 mod storage;
 mod stream;
 mod support;

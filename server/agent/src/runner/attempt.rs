@@ -26,6 +26,10 @@ use crate::{AgentError, Launch, SessionStart, TaskSource};
 const CONTINUE: &str = "You were interrupted: the process that you ran in ended. Go on with the task where you left off; \
 look at the state of the files first.";
 
+/// What an agent is told when it goes on after a pause, in which none of its processes lived.
+const UNPAUSED: &str = "You were interrupted by a pause, and the processes that you had started were ended.";
+const GO_ON: &str = "Go on with the task where you left off; look at the state of the files first.";
+
 /// How often an agent that something kills is started again within a time.
 const DEATHS: usize = 3;
 const DEATHS_WITHIN: Duration = Duration::from_secs(600);
@@ -172,6 +176,10 @@ async fn whole<S: TaskSource>(
     let mut deaths = Vec::new();
     let (reason, summary) = loop {
         match steering.hold(reporter, &runner.closing).await {
+            // Somebody who says something else than to go on is not contradicted.
+            Held::Resumed if prompt == UNPAUSED && steering.messages.is_empty() => {
+                prompt = format!("{UNPAUSED} {GO_ON}")
+            }
             Held::Resumed => {}
             Held::Cancelled(reason) => break (EndReason::Cancelled, reason),
             Held::Closing => return Leave::Closing,
@@ -216,6 +224,7 @@ async fn whole<S: TaskSource>(
         let drive = Drive::new(source, claim.lease, started.input.clone(), reporter, clock, usage, first);
         let (verdict, used) = steering.drive(started, drive, &runner.closing).await;
         usage = used;
+        let mut paused = None;
         match verdict {
             Verdict::End(reason, summary) => break (reason, summary),
             Verdict::Closing => return Leave::Closing,
@@ -227,9 +236,12 @@ async fn whole<S: TaskSource>(
                 }
                 let message = format!("{how}; it is started again and goes on.");
                 reporter.event(EventData::Error { message, recoverable: true }).await;
-                go_on(id, &mut session, &mut prompt);
+                go_on(id, &mut session, &mut prompt, CONTINUE);
             }
-            Verdict::Held(id) => go_on(id, &mut session, &mut prompt),
+            Verdict::Held(id, command) => {
+                paused = Some(command);
+                go_on(id, &mut session, &mut prompt, UNPAUSED);
+            }
             Verdict::SessionGone if unsure => {
                 unsure = false;
                 session = fresh();
@@ -244,6 +256,11 @@ async fn whole<S: TaskSource>(
             Verdict::SessionGone => break (EndReason::Failed, "The agent lost its session.".to_owned()),
         }
         sweep(claim.lease).await;
+        if let Some(command) = paused {
+            // Not before nothing runs any more.
+            reporter.show(LiveState::Paused, None).await;
+            reporter.acknowledge(command).await;
+        }
     };
     // Nothing of the agent writes any more when its work is taken.
     sweep(claim.lease).await;
@@ -266,12 +283,12 @@ async fn early<S: TaskSource>(
     }
 }
 
-/// The next process goes on in the session, where the agent had one that has heard the prompt.
-fn go_on(id: Option<String>, session: &mut SessionStart, prompt: &mut String) {
+/// The next process goes on in the session with this prompt, where the agent had one that has heard the first.
+fn go_on(id: Option<String>, session: &mut SessionStart, prompt: &mut String, with: &str) {
     match id {
         Some(id) => {
             *session = SessionStart::Resume(id);
-            CONTINUE.clone_into(prompt);
+            with.clone_into(prompt);
         }
         None if matches!(session, SessionStart::New(_)) => *session = fresh(),
         None => {}

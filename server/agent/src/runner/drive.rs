@@ -19,9 +19,9 @@ use super::steer::Untaken;
 use crate::fault::{self, Point};
 use crate::{Denial, Input, Output, TaskSource, TurnEnd, TurnOutcome};
 
-/// What an agent is told when it goes on without a message of its own.
+/// What an agent is told when the wait for a rate limit is over.
 const GO_ON: &str = "Go on with the task where you left off.";
-/// How long an agent may take to stop its turn for a pause.
+/// How long an agent may take to stop its turn for a pause, and how long to end once it has.
 const PAUSE_LIMIT: Duration = Duration::from_secs(10);
 /// Wait for a rate limit that names no time: the first, and the longest that doubling leads to. No wait is shorter than the
 /// first, so that a clock that is wrong does not make it hammer.
@@ -46,8 +46,8 @@ pub enum Verdict {
     End(EndReason, String),
     /// The session that was to be continued is not there.
     SessionGone,
-    /// The agent was ended for a pause; it is started again in this session.
-    Held(Option<String>),
+    /// The agent was ended for a pause, which this command asked for; it is started again in this session.
+    Held(Option<String>, Uuid),
     /// Something killed the agent, and this is how; it is started again in this session.
     Died(Option<String>, String),
     /// The runner closes.
@@ -62,7 +62,11 @@ enum Phase {
         command: Uuid,
         until: Instant,
     },
-    Paused,
+    /// The turn has ended, and the process is to: what it left in the background would work on through the pause.
+    Leaving {
+        command: Uuid,
+        until: Instant,
+    },
     /// Until a rate limit has passed.
     Parked {
         until: Instant,
@@ -140,9 +144,9 @@ impl<'a, S: TaskSource> Drive<'a, S> {
         }
     }
 
-    /// Whether a command can be carried out now: not while a pause waits for the end of the turn.
+    /// Whether a command can be carried out now: not while a pause waits for the agent to stop.
     pub fn takes_commands(&self) -> bool {
-        !matches!(self.phase, Phase::Pausing { .. } | Phase::Ending(..))
+        !matches!(self.phase, Phase::Pausing { .. } | Phase::Leaving { .. } | Phase::Ending(..))
     }
 
     pub fn is_ending(&self) -> bool {
@@ -158,7 +162,10 @@ impl<'a, S: TaskSource> Drive<'a, S> {
     }
 
     pub fn pause_limit(&self) -> Option<Instant> {
-        if let Phase::Pausing { until, .. } = self.phase { Some(until) } else { None }
+        match self.phase {
+            Phase::Pausing { until, .. } | Phase::Leaving { until, .. } => Some(until),
+            _ => None,
+        }
     }
 
     pub fn background_limit(&self) -> Option<Instant> {
@@ -193,7 +200,7 @@ impl<'a, S: TaskSource> Drive<'a, S> {
         if self.is_ending() {
             return;
         }
-        if let Phase::Pausing { command, .. } = self.phase {
+        if let Phase::Pausing { command, .. } | Phase::Leaving { command, .. } = self.phase {
             // It ended before it could be paused.
             self.reporter.acknowledge(command).await;
         }
@@ -307,10 +314,12 @@ impl<'a, S: TaskSource> Drive<'a, S> {
         self.session.as_ref().filter(|_| self.sent.iter().all(|sent| sent.id != self.prompt))
     }
 
-    /// Notes that a turn runs. One that begins by itself in a pause, or for a message that came before it, is stopped.
+    /// Notes that a turn runs. One that begins while the agent is to stop, by itself or for a message that came before the
+    /// pause, is stopped.
     async fn stir(&mut self) {
         self.done = None;
-        if !std::mem::replace(&mut self.turn, true) && matches!(self.phase, Phase::Pausing { .. } | Phase::Paused) {
+        let stops = matches!(self.phase, Phase::Pausing { .. } | Phase::Leaving { .. });
+        if !std::mem::replace(&mut self.turn, true) && stops {
             self.send(Input::Interrupt).await;
         }
     }
@@ -324,7 +333,7 @@ impl<'a, S: TaskSource> Drive<'a, S> {
         let follows = !self.sent.is_empty() || end.background > 0;
         let pausing = match self.phase {
             Phase::Ending(..) => return self.kill().await,
-            Phase::Paused => return,
+            Phase::Leaving { .. } => return,
             Phase::Pausing { command, .. } => Some(command),
             Phase::Working | Phase::Parked { .. } => None,
         };
@@ -363,11 +372,13 @@ impl<'a, S: TaskSource> Drive<'a, S> {
         self.end(EndReason::Denied, format!("Denied: {}.\n{summary}", what.join(", "))).await;
     }
 
+    /// Lets the agent's process end; the pause is there when it has.
     async fn pause(&mut self, command: Uuid) {
-        self.phase = Phase::Paused;
-        self.clock.stop(Instant::now());
-        self.reporter.show(LiveState::Paused, None).await;
-        self.reporter.acknowledge(command).await;
+        let now = Instant::now();
+        self.clock.stop(now);
+        self.phase = Phase::Leaving { command, until: now + PAUSE_LIMIT };
+        self.kill_at = Some(now + STOP_LIMIT);
+        self.send(Input::Close).await;
     }
 
     /// Waits until the model's service takes requests again.
@@ -403,7 +414,6 @@ impl<'a, S: TaskSource> Drive<'a, S> {
         match command.body {
             // Acknowledged by the attempt's end, so that it is not lost before that.
             CommandBody::Cancel { reason } => self.end(EndReason::Cancelled, format!("Cancelled {reason}.")).await,
-            CommandBody::Pause if matches!(self.phase, Phase::Paused) => self.reporter.acknowledge(command.id).await,
             CommandBody::Pause if self.turn || !self.sent.is_empty() => {
                 let until = Instant::now() + PAUSE_LIMIT;
                 self.phase = Phase::Pausing { command: command.id, until };
@@ -415,12 +425,7 @@ impl<'a, S: TaskSource> Drive<'a, S> {
             CommandBody::Resume { text: Some(text) } | CommandBody::Message { text, .. } => {
                 self.tell(text.clone(), vec![Untaken { command: command.id, text }]).await;
             }
-            CommandBody::Resume { text: None } => {
-                if matches!(self.phase, Phase::Paused) {
-                    self.tell(GO_ON.to_owned(), Vec::new()).await;
-                }
-                self.reporter.acknowledge(command.id).await;
-            }
+            CommandBody::Resume { text: None } => self.reporter.acknowledge(command.id).await,
             CommandBody::Approval { ref approval_id, .. } => {
                 // An answer to a request that was withdrawn is done with.
                 if self.approvals.remove(approval_id).is_some() {
@@ -450,19 +455,19 @@ impl<'a, S: TaskSource> Drive<'a, S> {
         self.end(reason, text.into()).await;
     }
 
-    /// The process is gone: how it ended. One that is paused goes on in another process.
+    /// The process is gone: how it ended.
     pub async fn exited(&mut self, code: Option<i32>, stderr: &str) -> Verdict {
         self.reporter.fell_silent().await;
         self.clock.stop(Instant::now());
         let session = self.begun().map(|(session, _)| session.clone());
-        match std::mem::replace(&mut self.phase, Phase::Paused) {
+        match std::mem::replace(&mut self.phase, Phase::Working) {
             Phase::Ending(EndReason::Lost, _) => Verdict::SessionGone,
             Phase::Ending(reason, summary) => Verdict::End(reason, summary),
-            Phase::Paused => Verdict::Held(session),
-            Phase::Pausing { command, .. } if code.is_none() => {
-                self.reporter.show(LiveState::Paused, None).await;
-                self.reporter.acknowledge(command).await;
-                Verdict::Held(session)
+            Phase::Leaving { command, .. } => Verdict::Held(session, command),
+            // It did not stop and is killed, or something else killed it.
+            Phase::Pausing { command, .. } if code.is_none_or(|code| code > SIGNALLED) => {
+                self.withdraw_approvals().await;
+                Verdict::Held(session, command)
             }
             _ => {
                 let last = stderr.trim().lines().last().unwrap_or_default();

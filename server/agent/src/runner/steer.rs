@@ -155,7 +155,7 @@ impl Steering {
             }
         };
         let verdict = drive.exited(exit.0, &exit.1).await;
-        self.paused = matches!(verdict, Verdict::Held(_));
+        self.paused = matches!(verdict, Verdict::Held(..));
         self.messages = drive.untaken();
         (verdict, drive.usage())
     }

@@ -170,6 +170,21 @@ impl World {
     }
 }
 
+impl World {
+    /// Waits until this many waits for a rate limit were reported.
+    async fn reports_waits(&self, count: usize) {
+        let waits =
+            |body: &FrameBody| matches!(body, FrameBody::State { waiting_for: Some(WaitingFor::RateLimit), .. });
+        for _ in 0..1000 {
+            if self.log.0.lock().unwrap().iter().filter(|body| waits(body)).count() >= count {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        panic!("not so often in {:?}", self.log.0.lock().unwrap());
+    }
+}
+
 fn words(text: &str) -> Output {
     Output::Event(EventData::Output { text: text.into() })
 }
@@ -228,13 +243,18 @@ async fn a_message_that_crosses_the_end_of_a_turn_gets_one_of_its_own() {
 }
 
 impl World {
-    /// Gives everything that is ready the time to happen; the command must not have been acknowledged by it.
-    async fn shows_nothing_yet(&mut self, command: Uuid) {
+    /// Gives everything that is ready the time to happen; the agent must not have been told anything by it.
+    async fn hears_nothing_yet(&mut self) {
         for _ in 0..100 {
             tokio::task::yield_now().await;
         }
-        assert!(!self.is_acknowledged(command));
         assert!(self.heard.try_recv().is_err());
+    }
+
+    /// The command must not have been acknowledged either.
+    async fn shows_nothing_yet(&mut self, command: Uuid) {
+        self.hears_nothing_yet().await;
+        assert!(!self.is_acknowledged(command));
     }
 }
 
@@ -254,23 +274,33 @@ async fn what_an_agent_did_not_take_is_left_over() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_is_acknowledged_when_the_turn_has_stopped() {
+async fn a_pause_lets_the_agent_end_when_its_turn_has_stopped() {
     let mut world = World::working(None).await;
     let pause = world.order(CommandBody::Pause).await;
     assert_eq!(world.hears().await, Input::Interrupt);
     world.shows_nothing_yet(pause).await;
     world.ends_turn(TurnOutcome::Interrupted, 0).await;
-    world.shows(LiveState::Paused, None).await;
-    world.acknowledged(pause).await;
+    assert_eq!(world.hears().await, Input::Close);
     // A turn that begins by itself, as when a background command ends, is stopped too.
     world.says(words("by myself")).await;
     assert_eq!(world.hears().await, Input::Interrupt);
     world.ends_turn(TurnOutcome::Interrupted, 0).await;
+    // Acknowledged by whoever sees that nothing is left of it.
+    world.shows_nothing_yet(pause).await;
+    let left = world.exits().await;
+    assert_eq!(left.verdict, Verdict::Held(Some("s".into()), pause));
+    assert!(left.steering.paused);
+}
 
-    let resume = world.order(CommandBody::Resume { text: None }).await;
-    world.hears_message().await;
-    world.acknowledged(resume).await;
-    world.shows(LiveState::Running, None).await;
+#[tokio::test(start_paused = true)]
+async fn one_that_does_not_end_for_a_pause_is_killed() {
+    let mut world = World::working(None).await;
+    let pause = world.order(CommandBody::Pause).await;
+    assert_eq!(world.hears().await, Input::Interrupt);
+    world.ends_turn(TurnOutcome::Interrupted, 0).await;
+    assert_eq!(world.hears().await, Input::Close);
+    assert_eq!(world.hears().await, Input::Kill);
+    assert_eq!(world.driving.await.unwrap().verdict, Verdict::Held(Some("s".into()), pause));
 }
 
 #[tokio::test(start_paused = true)]
@@ -278,14 +308,14 @@ async fn a_pause_also_stops_the_turn_of_a_message_that_came_before_it() {
     let mut world = World::working(None).await;
     world.order(message("first this")).await;
     let (id, _) = world.hears_message().await;
-    let pause = world.order(CommandBody::Pause).await;
+    world.order(CommandBody::Pause).await;
     assert_eq!(world.hears().await, Input::Interrupt);
     world.ends_turn(TurnOutcome::Interrupted, 0).await;
-    world.shows_nothing_yet(pause).await;
+    world.hears_nothing_yet().await;
     world.says(Output::Taken(id)).await;
     assert_eq!(world.hears().await, Input::Interrupt);
     world.ends_turn(TurnOutcome::Interrupted, 0).await;
-    world.acknowledged(pause).await;
+    assert_eq!(world.hears().await, Input::Close);
 }
 
 #[tokio::test(start_paused = true)]
@@ -295,9 +325,8 @@ async fn an_agent_that_does_not_stop_is_ended_and_held() {
     assert_eq!(world.hears().await, Input::Interrupt);
     let log = world.log.clone();
     let mut left = world.driving.await.unwrap();
-    assert_eq!(left.verdict, Verdict::Held(Some("s".into())));
+    assert_eq!(left.verdict, Verdict::Held(Some("s".into()), pause));
     assert!(left.steering.paused);
-    assert!(log.0.lock().unwrap().contains(&FrameBody::Ack { command: pause }));
 
     // It is held until somebody resumes it.
     let reporter = Reporter::start(log, LEASE, 9, LiveState::Paused, Slots::new(1).take(), CancellationToken::new());
@@ -308,22 +337,37 @@ async fn an_agent_that_does_not_stop_is_ended_and_held() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_before_the_prompt_was_taken_begins_the_session_anew() {
-    let world = World::new(None, Vec::new());
-    world.says(Output::Started { session_id: "s".into(), model: None }).await;
-    world.order(CommandBody::Pause).await;
-    assert_eq!(world.driving.await.unwrap().verdict, Verdict::Held(None));
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_agent_that_dies_in_a_pause_is_held_too() {
+async fn a_resume_that_comes_before_the_agent_has_stopped_ends_the_pause_after_it() {
     let mut world = World::working(None).await;
     let pause = world.order(CommandBody::Pause).await;
     assert_eq!(world.hears().await, Input::Interrupt);
+    let resume = world.order(CommandBody::Resume { text: None }).await;
     world.ends_turn(TurnOutcome::Interrupted, 0).await;
-    world.acknowledged(pause).await;
-    let left = world.exits().await;
-    assert_eq!(left.verdict, Verdict::Held(Some("s".into())));
+    assert_eq!(world.hears().await, Input::Close);
+    world.shows_nothing_yet(resume).await;
+    let log = world.log.clone();
+    let mut left = world.exits().await;
+    assert_eq!(left.verdict, Verdict::Held(Some("s".into()), pause));
+    let reporter = Reporter::start(log, LEASE, 9, LiveState::Paused, Slots::new(1).take(), CancellationToken::new());
+    assert!(matches!(left.steering.hold(&reporter, &CancellationToken::new()).await, Held::Resumed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_before_the_prompt_was_taken_begins_the_session_anew() {
+    let world = World::new(None, Vec::new());
+    world.says(Output::Started { session_id: "s".into(), model: None }).await;
+    let pause = world.order(CommandBody::Pause).await;
+    assert_eq!(world.driving.await.unwrap().verdict, Verdict::Held(None, pause));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_is_killed_before_it_has_stopped_is_held_too() {
+    let mut world = World::working(None).await;
+    let pause = world.order(CommandBody::Pause).await;
+    assert_eq!(world.hears().await, Input::Interrupt);
+    world.says(Output::Exited { code: Some(137), stderr: String::new() }).await;
+    let left = world.driving.await.unwrap();
+    assert_eq!(left.verdict, Verdict::Held(Some("s".into()), pause));
     assert!(left.steering.paused);
 }
 
@@ -364,12 +408,18 @@ async fn a_rate_limit_is_waited_for_and_the_work_goes_on() {
 #[tokio::test(start_paused = true)]
 async fn a_message_and_a_pause_end_the_wait_for_a_rate_limit() {
     let mut world = World::working(None).await;
-    world.ends_turn(TurnOutcome::RateLimited { retry_after_secs: Some(3600) }, 0).await;
+    let limited = TurnOutcome::RateLimited { retry_after_secs: Some(3600) };
+    world.ends_turn(limited.clone(), 0).await;
     world.shows(LiveState::Waiting, Some(WaitingFor::RateLimit)).await;
-    let pause = world.order(CommandBody::Pause).await;
-    world.acknowledged(pause).await;
     world.order(message("now")).await;
-    assert_eq!(world.hears_message().await.1, "now");
+    let (id, text) = world.hears_message().await;
+    assert_eq!(text, "now");
+    world.says(Output::Taken(id)).await;
+    world.ends_turn(limited, 0).await;
+    world.reports_waits(2).await;
+    let pause = world.order(CommandBody::Pause).await;
+    assert_eq!(world.hears().await, Input::Close);
+    assert_eq!(world.exits().await.verdict, Verdict::Held(Some("s".into()), pause));
 }
 
 #[tokio::test(start_paused = true)]
