@@ -122,3 +122,50 @@ async fn a_text_is_found_as_it_was_typed() {
     world.store.delete_task(world.who.user_id, gone.id).await.unwrap();
     world.check(text("traße"), |task| task.id != gone.id).await;
 }
+
+impl World {
+    async fn found(&self, text: &str) -> Vec<uuid::Uuid> {
+        let filter = Filter { text: Some(text.into()), limit: 1000, ..Filter::default() };
+        self.store.tasks(self.who.user_id, filter).await.unwrap().0.iter().map(|task| task.id).collect()
+    }
+
+    async fn add(&self, description: &str) -> uuid::Uuid {
+        self.store.create_task(support::new_task(self.who.user_id, description), None).await.unwrap().0.id
+    }
+
+    async fn remove(&self, id: uuid::Uuid) {
+        self.store.cancel(self.who.clone(), id).await.unwrap();
+        self.store.delete_task(self.who.user_id, id).await.unwrap();
+    }
+}
+
+/// The number of the newest task is given again when it is removed; what is indexed late must not miss it for that.
+#[tokio::test]
+async fn the_newest_task_is_found_also_where_another_was_removed() {
+    let world = World::new().await;
+    let first = world.add("newest first").await;
+    assert_eq!(world.found("newest").await, [first]);
+    world.remove(first).await;
+    assert!(world.found("newest").await.is_empty());
+    let second = world.add("newest second").await;
+    assert_eq!(world.found("newest").await, [second]);
+    // Removed before anybody looked for it.
+    let third = world.add("newest third").await;
+    world.remove(third).await;
+    assert_eq!(world.found("newest").await, [second]);
+    let fourth = world.add("newest fourth").await;
+    world.remove(second).await;
+    assert_eq!(world.found("newest").await, [fourth]);
+}
+
+#[tokio::test]
+async fn many_new_tasks_are_found_and_gone_again() {
+    let world = World::new().await;
+    let mut added = Vec::new();
+    for n in 0..1100 {
+        added.insert(0, world.add(&format!("crowd {n}")).await);
+    }
+    assert_eq!(world.found("crowd").await.len(), 1000);
+    assert_eq!(world.found("crowd 1099").await, added[..1]);
+    assert_eq!(world.found("crowd 13").await.len(), 11);
+}

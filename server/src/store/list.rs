@@ -34,8 +34,11 @@ impl Store {
                 return Ok(found);
             }
         }
-        let indexed = text.chars().count() >= INDEXED_PART;
-        self.list(user, &filter, &if indexed { Text::Indexed(text) } else { Text::Short(text) }).await
+        if text.chars().count() < INDEXED_PART {
+            return self.list(user, &filter, &Text::Short(text)).await;
+        }
+        self.index_texts().await?;
+        self.list(user, &filter, &Text::Indexed(text)).await
     }
 
     async fn list(&self, user: Uuid, filter: &Filter, text: &Text<'_>) -> Result<(Vec<Task>, Option<i64>), StoreError> {

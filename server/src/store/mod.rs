@@ -17,6 +17,7 @@ mod restored;
 mod rows;
 mod steady;
 mod tasks;
+mod texts;
 mod tokens;
 mod trouble;
 mod upkeep;

@@ -1,13 +1,13 @@
 //! Tasks: create, read, archive, remove.
 
 use cadence_protocol::{EventData, Task};
-use sqlx::SqliteConnection;
+use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
 use super::changes::{bind_events, insert_sql, to_json, write};
 use super::events::StoredEvent;
 use super::rows::{self, COLUMNS, NewTask};
-use super::{Store, StoreError, micros, now};
+use super::{Store, StoreError, micros, now, texts};
 
 /// What asked for a task with the same key before, and what came of it.
 #[derive(Clone, Debug)]
@@ -136,7 +136,8 @@ async fn insert(
         "INSERT INTO tasks (id, user_id, description, repo_url, repo_name, repo_path, branch, base_branch, \
          base_commit, status, model, agent, source, executor, labels, permission_mode, budget_usd, max_turns, \
          timeout_secs, environment, attempt, last_seq, created_at, updated_at) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?) RETURNING {COLUMNS}; \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?) \
+         RETURNING {COLUMNS}, number - (SELECT upto FROM texts_indexed) AS texts_waiting; \
          INSERT INTO attempts (task_id, number, user_id, state, prompt, created_at) VALUES (?, 1, ?, 'pending', ?, ?); \
          {}",
         insert_sql(events.len())
@@ -169,6 +170,10 @@ async fn insert(
         .bind(&new.description)
         .bind(at);
     // All rows, so that all of it is done.
-    let rows = bind_events(query, new.user_id, events).fetch_all(conn).await?;
-    rows::from_row(rows.first().ok_or(StoreError::NotFound("such task"))?)
+    let rows = bind_events(query, new.user_id, events).fetch_all(&mut *conn).await?;
+    let row = rows.first().ok_or(StoreError::NotFound("such task"))?;
+    if row.try_get::<i64, _>("texts_waiting")? >= texts::MAX_WAITING {
+        texts::index(conn).await?;
+    }
+    rows::from_row(row)
 }
