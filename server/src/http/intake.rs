@@ -8,7 +8,6 @@ use cadence_agent::project::{self, AgentDefaults};
 use cadence_agent::workspace::{self, Origin, WorkspaceError};
 use cadence_protocol::{CreateTask, Executor, MAX_DESCRIPTION, TaskSourceKind};
 use sha2::{Digest, Sha256};
-use uuid::Uuid;
 
 use super::App;
 use super::error::Failure;
@@ -20,7 +19,6 @@ pub async fn new_task(app: &App, who: &Principal, peer: SocketAddr, request: Cre
     if request.executor.is_some_and(|executor| executor != Executor::Local) {
         return Err(Failure::invalid("executor", "this server runs agents on its own machine only (`local`)"));
     }
-    let id = Uuid::new_v4();
     let mut defaults = AgentDefaults::default();
     let mut base_branch = request.branch.clone().unwrap_or_default();
     let mut base_commit = request.commit.clone();
@@ -64,20 +62,12 @@ pub async fn new_task(app: &App, who: &Principal, peer: SocketAddr, request: Cre
         return Err(Failure::invalid("agent", format!("`{agent}` is none of {}", app.agents.join(", "))));
     }
     Ok(NewTask {
-        id,
-        user_id: who.user_id,
-        user_name: who.name.clone(),
-        branch: workspace::branch_name(&request.task_description, id),
-        description: request.task_description,
         repo_url: request.repo_url,
-        repo_name,
         repo_path,
         base_branch,
         base_commit,
         model: request.model.or(defaults.model).unwrap_or_default(),
-        agent,
         source: request.source.unwrap_or(TaskSourceKind::Api),
-        executor: Executor::Local,
         labels: request.labels,
         permission_mode: request.permission_mode.unwrap_or_default(),
         spec: TaskSpec {
@@ -86,6 +76,7 @@ pub async fn new_task(app: &App, who: &Principal, peer: SocketAddr, request: Cre
             timeout_secs: request.timeout_secs,
             environment: request.environment,
         },
+        ..NewTask::new((who.user_id, &who.name), &agent, &repo_name, request.task_description)
     })
 }
 

@@ -12,6 +12,8 @@ use super::{StoreError, micros};
 pub struct Tx<'c> {
     pub(super) conn: &'c mut SqliteConnection,
     pub(super) changes: &'c mut Changes,
+    /// What is to stand before and after the statements of one who goes to the database once, see [`Tx::whole`].
+    pub(super) brackets: Option<(&'static str, &'static str)>,
 }
 
 /// What a transaction changed.
@@ -42,6 +44,13 @@ const ROWS: [usize; 4] = [64, 16, 4, 1];
 const EXCERPT: usize = 4 * 1024;
 
 impl Tx<'_> {
+    /// Statements that are all that this transaction does, as [`super::Store::write_as`] was promised, with what makes them
+    /// a transaction: each way to the database's thread and back costs about as much as the statements themselves.
+    pub(super) fn whole(&mut self, sql: &str) -> String {
+        let (begin, end) = self.brackets.take().unwrap_or_default();
+        format!("{begin}{sql}{end}")
+    }
+
     /// Numbers and stores events, in order.
     pub(super) async fn append(
         &mut self,
@@ -89,6 +98,13 @@ pub(super) struct Written {
     pub events: Vec<StoredEvent>,
     /// The whole data of those that carry a shortened form.
     whole: Vec<(u64, String)>,
+}
+
+impl Written {
+    /// Whether the events themselves are all that there is to store.
+    pub fn is_inline(&self) -> bool {
+        self.whole.is_empty()
+    }
 }
 
 /// Numbers events from `first` on.

@@ -116,6 +116,8 @@ impl Store {
             .max_connections(4)
             .min_connections(1)
             .acquire_timeout(Duration::from_secs(10))
+            // A file does not hang up; to ask whether it is there costs as much as what is read.
+            .test_before_acquire(false)
             .connect_with(options.clone().read_only(true).pragma("query_only", "on"))
             .await
             .map_err(|error| seen(error.into()))?;

@@ -103,35 +103,17 @@ impl Store {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use cadence_protocol::{EventData, Executor, Frame, FrameBody, Lease, PermissionMode, TaskSourceKind, Timestamp};
+    use cadence_protocol::{EventData, Frame, FrameBody, Lease, Timestamp};
 
     use super::*;
     use crate::events::Hub;
-    use crate::store::{NewTask, TaskSpec};
+    use crate::store::NewTask;
 
     async fn world() -> (Store, Uuid, Lease, tempfile::TempDir) {
         let home = tempfile::tempdir().unwrap();
         let store = Store::open(&home.path().join("db"), Arc::new(Hub::default())).await.unwrap();
         let user_id = store.ensure_user("ann", "admin").await.unwrap();
-        let new = NewTask {
-            id: Uuid::new_v4(),
-            user_id,
-            user_name: "ann".into(),
-            description: "x".into(),
-            repo_url: None,
-            repo_name: "app".into(),
-            repo_path: None,
-            branch: "cadence/x".into(),
-            base_branch: "main".into(),
-            base_commit: None,
-            model: String::new(),
-            agent: "demo".into(),
-            source: TaskSourceKind::Cli,
-            executor: Executor::Local,
-            labels: Vec::new(),
-            permission_mode: PermissionMode::Edits,
-            spec: TaskSpec::default(),
-        };
+        let new = NewTask::new((user_id, "ann"), "demo", "app", "x".into());
         store.create_task(new, None).await.unwrap();
         let lease = store.claim(Uuid::new_v4(), 60).await.unwrap().unwrap().lease;
         (store, user_id, lease, home)

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use cadence_agent::workspace::branch_name;
 use cadence_protocol::{Executor, PermissionMode, Task, TaskMetadata, TaskSourceKind, TaskStatus, Timestamp};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
@@ -31,6 +32,32 @@ pub struct NewTask {
     pub labels: Vec<String>,
     pub permission_mode: PermissionMode,
     pub spec: TaskSpec,
+}
+
+impl NewTask {
+    /// A task with a new id and a branch named after it; what a request may leave open is left open.
+    pub fn new((user_id, user_name): (Uuid, &str), agent: &str, repo_name: &str, description: String) -> Self {
+        let id = Uuid::new_v4();
+        Self {
+            id,
+            user_id,
+            user_name: user_name.to_owned(),
+            branch: branch_name(&description, id),
+            description,
+            repo_url: None,
+            repo_name: repo_name.to_owned(),
+            repo_path: None,
+            base_branch: String::new(),
+            base_commit: None,
+            model: String::new(),
+            agent: agent.to_owned(),
+            source: TaskSourceKind::Api,
+            executor: Executor::Local,
+            labels: Vec::new(),
+            permission_mode: PermissionMode::default(),
+            spec: TaskSpec::default(),
+        }
+    }
 }
 
 /// What a task keeps to itself.

@@ -7,7 +7,8 @@ use uuid::Uuid;
 use super::changes::{bind_events, insert_sql, to_json, write};
 use super::events::StoredEvent;
 use super::rows::{self, COLUMNS, NewTask};
-use super::{Store, StoreError, micros, now, texts};
+use super::texts::MAX_WAITING;
+use super::{Store, StoreError, Tx, micros, now};
 
 /// What asked for a task with the same key before, and what came of it.
 #[derive(Clone, Debug)]
@@ -20,17 +21,18 @@ pub struct Idempotency {
 impl Store {
     /// Stores a task, its first attempt and its first event. The same key gives the same task; `true` means that it is new.
     pub async fn create_task(&self, new: NewTask, key: Option<Idempotency>) -> Result<(Task, bool), StoreError> {
-        self.write(move |tx| {
+        let at = now();
+        let asked = EventData::Message { text: new.description.clone(), from: new.user_name.clone() };
+        let written = write(new.id, 1, 1, [(at, asked)])?;
+        let once = key.is_none() && written.is_inline();
+        let work = self.write_as(once, move |tx| {
             Box::pin(async move {
-                let at = now();
                 if let Some(key) = &key
                     && let Some(task) = repeated(tx.conn, new.user_id, key).await?
                 {
-                    return Ok((task, false));
+                    return Ok((task, false, false));
                 }
-                let asked = EventData::Message { text: new.description.clone(), from: new.user_name.clone() };
-                let written = write(new.id, 1, 1, [(at, asked)])?;
-                let task = insert(tx.conn, &new, &written.events, micros(at)).await?;
+                let (task, texts_wait) = insert(tx, &new, &written.events, micros(at)).await?;
                 if let Some(key) = key {
                     sqlx::query(
                         "INSERT INTO idempotency (user_id, key, request, task_id, created_at) VALUES (?, ?, ?, ?, ?)",
@@ -45,10 +47,14 @@ impl Store {
                 }
                 tx.wrote(&task, written).await?;
                 tx.changes.work = true;
-                Ok((task, true))
+                Ok((task, true, texts_wait))
             })
-        })
-        .await
+        });
+        let (task, is_new, texts_wait) = work.await?;
+        if texts_wait {
+            self.index_texts().await?;
+        }
+        Ok((task, is_new))
     }
 
     /// The task that the same request made before.
@@ -125,14 +131,10 @@ async fn repeated(conn: &mut SqliteConnection, user: Uuid, key: &Idempotency) ->
     }
 }
 
-/// Stores a task with its first attempt and events, by one way to the database's thread and back.
-async fn insert(
-    conn: &mut SqliteConnection,
-    new: &NewTask,
-    events: &[StoredEvent],
-    at: i64,
-) -> Result<Task, StoreError> {
-    let sql = format!(
+/// Stores a task with its first attempt and events, by one way to the database's thread and back. Tells whether many texts
+/// wait to be indexed.
+async fn insert(tx: &mut Tx<'_>, new: &NewTask, events: &[StoredEvent], at: i64) -> Result<(Task, bool), StoreError> {
+    let sql = tx.whole(&format!(
         "INSERT INTO tasks (id, user_id, description, repo_url, repo_name, repo_path, branch, base_branch, \
          base_commit, status, model, agent, source, executor, labels, permission_mode, budget_usd, max_turns, \
          timeout_secs, environment, attempt, last_seq, created_at, updated_at) \
@@ -141,7 +143,7 @@ async fn insert(
          INSERT INTO attempts (task_id, number, user_id, state, prompt, created_at) VALUES (?, 1, ?, 'pending', ?, ?); \
          {}",
         insert_sql(events.len())
-    );
+    ));
     let query = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(new.id)
         .bind(new.user_id)
@@ -170,10 +172,7 @@ async fn insert(
         .bind(&new.description)
         .bind(at);
     // All rows, so that all of it is done.
-    let rows = bind_events(query, new.user_id, events).fetch_all(&mut *conn).await?;
+    let rows = bind_events(query, new.user_id, events).fetch_all(&mut *tx.conn).await?;
     let row = rows.first().ok_or(StoreError::NotFound("such task"))?;
-    if row.try_get::<i64, _>("texts_waiting")? >= texts::MAX_WAITING {
-        texts::index(conn).await?;
-    }
-    rows::from_row(row)
+    Ok((rows::from_row(row)?, row.try_get::<i64, _>("texts_waiting")? >= MAX_WAITING))
 }

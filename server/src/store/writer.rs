@@ -19,7 +19,13 @@ type Reply = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 /// What a job made of its part: why it does not hold, and whom to tell.
 type Done = (Result<(), StoreError>, Reply);
 /// Does its part in the transaction, or is told why there is none. What fails is rolled back by itself.
-type Job = Box<dyn for<'t, 'c> FnOnce(Result<&'t mut Tx<'c>, StoreError>) -> BoxFuture<'t, Done> + Send>;
+type Work = Box<dyn for<'t, 'c> FnOnce(Result<&'t mut Tx<'c>, StoreError>) -> BoxFuture<'t, Done> + Send>;
+
+struct Job {
+    work: Work,
+    /// Whether it goes to the database once, with statements that [`Tx::whole`] has put in brackets.
+    once: bool,
+}
 
 /// Most jobs in one commit; bounds how long the first of them waits.
 const BATCH: usize = 256;
@@ -79,8 +85,17 @@ impl Store {
         T: Send + 'static,
         F: for<'t, 'c> FnOnce(&'t mut Tx<'c>) -> BoxFuture<'t, Result<T, StoreError>> + Send + 'static,
     {
+        self.write_as(false, work).await
+    }
+
+    /// As [`Self::write`]; one that goes to the database `once` is a single query, whose text comes from [`Tx::whole`].
+    pub(super) async fn write_as<T, F>(&self, once: bool, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'t, 'c> FnOnce(&'t mut Tx<'c>) -> BoxFuture<'t, Result<T, StoreError>> + Send + 'static,
+    {
         let (send, receive) = oneshot::channel();
-        let job: Job = Box::new(move |tx| {
+        let work: Work = Box::new(move |tx| {
             let reply = |result: Result<T, StoreError>| -> Done {
                 let holds = result.as_ref().map(|_| ()).map_err(Clone::clone);
                 let reply: Reply = Box::new(move |committed| {
@@ -97,7 +112,7 @@ impl Store {
                 Err(error) => Box::pin(async move { reply(Err(error)) }),
             }
         });
-        self.writer.jobs.send(Message::Job(job)).await.map_err(|_| StoreError::Closed)?;
+        self.writer.jobs.send(Message::Job(Job { work, once })).await.map_err(|_| StoreError::Closed)?;
         receive.await.map_err(|_| StoreError::Closed)?
     }
 }
@@ -181,40 +196,51 @@ async fn transact(
 ) -> (Result<(), StoreError>, Changes) {
     let mut all = Changes::default();
     let result = async {
+        let alone = jobs.len() == 1;
+        // One who is alone and goes to the database once begins and commits by itself.
+        let by_itself = alone && jobs.iter().all(|job| job.once);
         // What the whole transaction failed of; the jobs that are left are only told.
         let mut failed = match trouble.get().filter(|_| trouble.is_damaged()) {
             Some(damage) => Some(damage),
+            None if by_itself => fault::fails(Point::Storing).then_some(StoreError::DiskFull),
             None => run_sql(connection, "BEGIN IMMEDIATE").await.err(),
         };
-        let alone = jobs.len() == 1;
-        for job in jobs {
-            if failed.is_none() && !alone {
+        for Job { work, once } in jobs {
+            if failed.is_none() && !alone && !once {
                 failed = run_sql(connection, "SAVEPOINT job").await.err();
             }
-            let mut changes = Changes::default();
-            let tx = match &failed {
-                Some(error) => Err(error.clone()),
-                None => Ok(&mut Tx { conn: connection, changes: &mut changes }),
+            let brackets = match alone {
+                _ if !once => None,
+                true => Some(("BEGIN IMMEDIATE; ", "; COMMIT")),
+                false => Some(("SAVEPOINT job; ", "; RELEASE job")),
             };
-            let (holds, reply) = job(tx).await;
+            let mut changes = Changes::default();
+            let mut tx = Tx { conn: connection, changes: &mut changes, brackets };
+            let (holds, reply) = work(failed.clone().map_or(Ok(&mut tx), Err)).await;
+            let untouched = tx.brackets.is_some();
             replies.push(reply);
             if failed.is_some() {
                 continue;
             }
             match holds {
-                Ok(()) if alone => all.merge(changes),
+                Ok(()) if alone || once => all.merge(changes),
                 Ok(()) => match run_sql(connection, "RELEASE job").await {
                     Ok(()) => all.merge(changes),
                     Err(error) => failed = Some(error),
                 },
                 // A full disk has rolled back everything already, the savepoint with it: then nothing of this holds.
-                Err(error) if !alone && run_sql(connection, "ROLLBACK TO job").await.is_err() => failed = Some(error),
                 Err(error) if alone => failed = Some(error),
+                Err(error) if !untouched && run_sql(connection, "ROLLBACK TO job; RELEASE job").await.is_err() => {
+                    failed = Some(error);
+                }
                 Err(error) => drop(trouble.note(error)),
             }
         }
         if let Some(error) = failed {
             return Err(error);
+        }
+        if by_itself {
+            return Ok(());
         }
         if fault::fails(Point::Storing) {
             return Err(StoreError::DiskFull);

@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use cadence_protocol::{Executor, PermissionMode, TaskSourceKind};
-use cadence_server::store::{NewTask, TaskSpec};
+use cadence_server::store::NewTask;
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -19,23 +18,9 @@ pub fn directory() -> TempDir {
 
 pub fn new_task(user_id: Uuid, description: String) -> NewTask {
     NewTask {
-        id: Uuid::new_v4(),
-        user_id,
-        user_name: "bench".into(),
-        description,
-        repo_url: None,
-        repo_name: "app".into(),
         repo_path: Some("/nonexistent/app".into()),
-        branch: "cadence/x".into(),
         base_branch: "main".into(),
-        base_commit: None,
-        model: String::new(),
-        agent: "demo".into(),
-        source: TaskSourceKind::Cli,
-        executor: Executor::Local,
-        labels: Vec::new(),
-        permission_mode: PermissionMode::Edits,
-        spec: TaskSpec::default(),
+        ..NewTask::new((user_id, "bench"), "demo", "app", description)
     }
 }
 

@@ -5,6 +5,8 @@ mod applying;
 mod finishing;
 mod publishing;
 mod support;
+#[path = "../support/mod.rs"]
+mod waiting;
 mod warm;
 
 /// Stories whose workspaces are made when they are asked for.

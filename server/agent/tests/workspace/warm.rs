@@ -11,6 +11,7 @@ use cadence_agent::workspace::{Origin, Prepare, Workspace, Workspaces};
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{Env, Repo, difference, was_taken};
+use crate::waiting::eventually;
 
 struct Story {
     env: Env,
@@ -388,11 +389,7 @@ async fn the_keeper_makes_one_behind_each_and_ends_at_once() {
 
 /// Waits until it holds.
 async fn until(holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !holds() {
-        assert!(Instant::now() < deadline, "it did not come to that");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    eventually("what is to hold", || holds().then_some(())).await;
 }
 
 #[tokio::test]

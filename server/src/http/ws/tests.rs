@@ -22,7 +22,7 @@ use uuid::Uuid;
 use super::Patience;
 use crate::events::Hub;
 use crate::http::{Activity, App, Gate, router};
-use crate::store::{Principal, Store};
+use crate::store::{NewTask, Principal, Store};
 
 const TOKEN: &str = "t";
 const LIMIT: Duration = Duration::from_secs(20);
@@ -173,24 +173,6 @@ async fn a_peer_that_does_not_read_is_closed_and_the_others_get_everything() {
     drop(stuck);
 }
 
-fn new_task(who: &Principal) -> crate::store::NewTask {
-    crate::store::NewTask {
-        id: Uuid::new_v4(),
-        user_id: who.user_id,
-        user_name: who.name.clone(),
-        description: "x".into(),
-        repo_url: None,
-        repo_name: "app".into(),
-        repo_path: Some("/nonexistent/app".into()),
-        branch: "cadence/x".into(),
-        base_branch: "main".into(),
-        base_commit: None,
-        model: String::new(),
-        agent: "demo".into(),
-        source: cadence_protocol::TaskSourceKind::Cli,
-        executor: cadence_protocol::Executor::Local,
-        labels: Vec::new(),
-        permission_mode: cadence_protocol::PermissionMode::Edits,
-        spec: crate::store::TaskSpec::default(),
-    }
+fn new_task(who: &Principal) -> NewTask {
+    NewTask::new((who.user_id, &who.name), "demo", "app", "x".into())
 }
