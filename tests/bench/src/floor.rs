@@ -19,7 +19,7 @@ async fn open(directory: &Path) -> SqliteConnection {
         .await
         .unwrap();
     sqlx::query(
-        "CREATE TABLE events (task_id BLOB NOT NULL, seq INTEGER NOT NULL, user_id BLOB NOT NULL, \
+        "CREATE TABLE IF NOT EXISTS events (task_id BLOB NOT NULL, seq INTEGER NOT NULL, user_id BLOB NOT NULL, \
          attempt INTEGER NOT NULL, at INTEGER NOT NULL, data TEXT NOT NULL, PRIMARY KEY (task_id, seq)) \
          STRICT, WITHOUT ROWID",
     )

@@ -268,12 +268,12 @@ impl World {
             };
             // A cancel may come too late.
             let late = plan.outcome == Outcome::Cancelled && status != "cancelled";
-            // Told something else, one that was to fail does that.
+            // Told something else, one that was to fail does that, and nothing of what it was to do at first.
             let told = plan.steer == Steer::Message && plan.outcome == Outcome::Failed && status == "completed";
             assert!(status == expected || late || told, "{}", what());
             let branch = task["branch"].as_str().unwrap();
             let repo = &repos[plan.repo];
-            if status == "completed" {
+            if status == "completed" && !told {
                 let file = if plan.agent == "claude" { "hello.txt" } else { "cadence-demo.md" };
                 let text = repo.show(branch, file);
                 let wanted =
