@@ -9,7 +9,7 @@ use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::support::{
-    Repo, Server, Socket, TOKEN, TestEnv, children, numbers, of_type, peak_memory, until, until_some,
+    Repo, Server, Socket, TOKEN, TestEnv, children, numbers, of_type, peak_memory, until, until_some, within,
 };
 
 /// What the server may need beyond what it needs at rest, in bytes, whatever an agent prints.
@@ -19,8 +19,10 @@ const HOST: u64 = 24 << 20;
 /// Largest size of an agent's log: two files.
 const LOG: u64 = 2 * (33 << 20);
 
-/// How much is very much: a program that is built for tests is slow.
-const MANY: u64 = if cfg!(debug_assertions) { 200_000 } else { 1_000_000 };
+const EVENTS: u64 = 1_000_000;
+const WORDS: u64 = 200_000;
+/// How long a flood may last: a program that is built for tests is slow, and others run beside it.
+const LONGEST: Duration = Duration::from_secs(300);
 
 /// A server with a task that floods.
 struct Flood {
@@ -76,11 +78,12 @@ impl Flood {
     }
 
     fn until_end(&self, id: &str) -> Value {
-        until_some("the end of the task", || {
+        let task = within(LONGEST, || {
             let task = self.status(id);
             let ended = ["completed", "failed", "cancelled"].contains(&task["status"].as_str().unwrap());
             ended.then_some(task)
-        })
+        });
+        task.unwrap_or_else(|| panic!("it does not end: {:#}", self.status(id)))
     }
 
     fn directory(&self) -> PathBuf {
@@ -166,15 +169,15 @@ fn a_line_of_a_hundred_megabytes() {
 
 /// Each of them is kept, or told as left out.
 #[test]
-fn hundreds_of_thousands_of_small_events() {
-    let (events, _flood) = Flood::start(&format!("[[events {MANY}]]")).finish();
+fn a_million_small_events() {
+    let (events, _flood) = Flood::start(&format!("[[events {EVENTS}]]")).finish();
     let told = told(&events);
     assert!(told[0].starts_with("The agent says more than is kept"), "{told:?}");
     let left_out = told.iter().filter_map(|text| text.split_once(" events of the agent")?.0.parse::<u64>().ok());
     let stored = *numbers(&events).last().unwrap();
     // Beside them there are the task's own events, and what tells of those that were left out.
     let all = stored + left_out.sum::<u64>();
-    assert!((MANY + 10..MANY + 200).contains(&all), "{all}");
+    assert!((EVENTS + 10..EVENTS + 200).contains(&all), "{all}");
     assert!((100_000..100_200).contains(&stored), "{stored}");
 }
 
@@ -192,7 +195,7 @@ fn commands_that_print_without_end() {
 /// Words that are being written are shown and not stored: whoever listens gets them in pieces.
 #[test]
 fn words_of_a_sentence_that_never_ends() {
-    let flood = Flood::start(&format!("[[sleep 0.5]] [[words {MANY}]]"));
+    let flood = Flood::start(&format!("[[sleep 0.5]] [[words {WORDS}]]"));
     let mut socket = Socket::connect(flood.server.url(), Some(TOKEN)).unwrap();
     socket.send(&json!({"type": "subscribe", "taskId": flood.id}));
     let listener = std::thread::spawn(move || socket.receive_until("task_completed"));
@@ -202,7 +205,7 @@ fn words_of_a_sentence_that_never_ends() {
     assert_eq!(numbers(&frames), numbers(&events)[..numbers(&frames).len()]);
     let deltas: Vec<_> = frames.iter().filter(|frame| frame["type"] == "output_delta").collect();
     let longest = deltas.iter().map(|frame| frame["text"].as_str().unwrap().len()).max().unwrap();
-    assert!(!deltas.is_empty() && (deltas.len() as u64) < MANY / 100, "{} pieces", deltas.len());
+    assert!(!deltas.is_empty() && (deltas.len() as u64) < WORDS / 100, "{} pieces", deltas.len());
     assert!(longest <= 32 << 10, "{longest}");
 }
 

@@ -33,7 +33,7 @@ pub use server::{Server, TOKEN};
 pub use socket::Socket;
 pub use task::{assert_whole, numbers, of_type};
 pub use terminal::Terminal;
-pub use wait::{until, until_some};
+pub use wait::{until, until_some, within};
 
 /// Longest that anything in a story may take.
 pub const DEADLINE: Duration = Duration::from_secs(90);
