@@ -34,7 +34,7 @@ const SOFT: &str = "
 accept answer ask begin book call catch close collect come continue count decline do draw end get give go grab hold keep launch let limit
 look mark match measure name open pass pick play point post pull put quit read reply request require reset send set shut sign simulate
 start submit switch take tell think throw turn watch work allow print need draft change check show make try list learn study end
-press mention permit refuse hang hit rebuild click confirm cherry-pick spin treat bind map
+press mention permit refuse hang hit rebuild click confirm cherry-pick spin treat bind map have wait
 ";
 
 /// Things that software is made of and words that only people who make it say.
@@ -43,7 +43,7 @@ abstraction accessibility account accounts admin algorithm alias alignment analy
 apps architecture archive args argument arguments array arrays assertion asset assets async attribute auth authentication authorization autocomplete avatar
 aws azure backend background backlog backup badge banner bar bash benchmark benchmarks binary bitmap blob boilerplate boolean border branch branches breadcrumb
 breakpoint browser buffer bug bugs build builder builds bundle bundler button buttons byte bytes cache caches caching callback callbacks
-canvas captcha card cards carousel cart cell changelog channel char charset chart charts checkbox checkout chunk ci class classes cli
+canvas captcha card cards carousel cart cell changelog channel char charset chart charts checkbox checkout chunk chunks ci class classes cli
 client clipboard clippy clone cloud cluster code codebase collection color colors column columns command commands comment comments commit commits compiler component
 components concurrency config configuration configs connection connections console constant constants constraint constructor container containers context controller
 controllers cookie cookies cors coverage cpu crash crashes crate credential credentials cron crud css csrf csv cursor cycle daemon dashboard data
@@ -73,6 +73,8 @@ trigger tuple type types typescript typo typos ui unicode unit upload uploads up
 version versions video view viewport views vite volume vue warning warnings webhook webhooks webpack websocket websockets webview widget widgets wiki window windows wizard worker workers workflow workflows workspace
 worktree wrapper xml yaml yarn zip zod avatar avatars billing inventory ledger overflow underflow stylesheet dark-mode lockfile pullrequest readiness healthcheck heartbeat p99 latency
 scanner lexer bytecode linker allocator segfault coroutine closure iterator generics lifetime borrow trait traits async await future futures goroutine mocking signup reconnect disconnect
+task tasks agent agents runner runners signal signals issue issues ticket tickets story stories epic report reports order orders product products customer customers chat chats indicator bubble bubbles bar price prices total totals
+milestone contact contacts calendar catalog category categories comment feed post posts forum photo photos picture pictures audio playback track tracks playlist quota discount coupon
 installer uploader downloader exporter importer crawler scraper tracker printer player editor viewer picker counter
 ";
 
@@ -82,8 +84,8 @@ should must need needs needed broken misaligned fails fail failing failed crash 
 hang hanging leaks leaking leak throws throw throwing errors error panics panicking bug bugs typo outdated stale deprecated unused duplicated
 duplicate inconsistent unreadable ugly overlaps overlapping truncated cut blank empty invisible stuck undefined timeout timeouts
 flickers flickering jumps freezes loses lost ignores ignored redundant vulnerable insecure incorrect incorrectly twice messy ought
-breaks dead noisy blurry overflows clipped unresponsive inaccessible confusing cluttered late times regression regressed
-exception exceptions nothing returns goes shows drops doubles says displays appears renders swallowed swallows prints skips
+breaks broke closes opens takes faster slower smaller bigger dead noisy blurry overflows clipped unresponsive inaccessible confusing cluttered late times regression regressed
+exception exceptions nothing returns goes shows still overlap overlaps drops doubles says displays appears renders swallowed swallows prints skips
 unreachable misspelled off red green wants want requires lacks
 ";
 

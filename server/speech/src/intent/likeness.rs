@@ -20,6 +20,7 @@ pub(super) struct Likeness {
 }
 
 /// A task's words.
+#[derive(Clone)]
 pub(super) struct Described {
     words: Vec<(String, f64)>,
     /// The same words, once somebody has to listen.
@@ -39,7 +40,7 @@ impl Described {
                 .take(most)
                 .collect();
             // "Userservice" may be heard for "user service".
-            let joined: Vec<String> = spoken.windows(2).map(|pair| pair.concat()).collect();
+            let joined: Vec<String> = spoken.windows(2).take(16).map(|pair| pair.concat()).collect();
             let whole = spoken.into_iter().map(|word| (word, weight));
             let joined = joined.into_iter().map(|word| (word, weight * 0.97));
             for (word, weight) in whole.chain(joined) {

@@ -4,6 +4,7 @@
 //! resolved against the tasks there are, and what is no command but reads like work is a new task. What the grammar is not sure
 //! of may be asked of a language [`Model`].
 
+mod counted;
 mod entities;
 mod frames;
 mod lexicon;
@@ -110,8 +111,8 @@ pub fn needs_confirmation(command: &VoiceCommand) -> bool {
         Intent::StopAgent | Intent::Deny => EXACT,
         _ => SURE,
     };
-    // NaN is not sure either.
-    !command.candidates.is_empty() || !(command.confidence >= least)
+    // A confidence that is no number is below all.
+    !command.candidates.is_empty() || command.confidence.is_nan() || command.confidence < least
 }
 
 /// Whether a command is about each of its candidates ("pause everything"), and not about one of them.

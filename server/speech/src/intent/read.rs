@@ -5,6 +5,7 @@ use std::ops::Range;
 use cadence_protocol::{Entities, Intent};
 use uuid::Uuid;
 
+use super::counted;
 use super::frames::{Act, GRAMMAR, Match, Scope};
 use super::lexicon;
 use super::reference::{self, Reference};
@@ -14,6 +15,9 @@ use super::{AMBIGUOUS, Context, NONE, SURE, task};
 
 /// Words that the grammar looks at. A command is short; what is longer is a task, or the words of a message.
 const MOST_WORDS: usize = 80;
+
+/// Most openers that are taken off: nobody has more manners.
+const MOST_OPENERS: usize = 16;
 
 /// What a sentence was understood as.
 #[derive(Clone, Debug)]
@@ -57,6 +61,23 @@ pub(super) fn read(text: &str, context: &Context<'_>) -> Reading {
     if opened > 0 && !command.as_ref().is_some_and(|reading| reading.firm) {
         command = better(command, said.command(&words));
     }
+    // "Can you also pause it", "wait, stop it", "yeah, pause it".
+    for from in [opened, 0] {
+        let light = words[from..]
+            .iter()
+            .take_while(|token| {
+                matches!(token.word.as_str(), "also" | "wait" | "yes" | "yeah" | "yep" | "no" | "nope" | "nah")
+            })
+            .count();
+        let rest = &words[from + light..];
+        let rest = &rest[opener(rest)..];
+        if light > 0 && !rest.is_empty() && !command.as_ref().is_some_and(|reading| reading.firm) {
+            command = better(
+                command,
+                said.command(rest).filter(|reading| reading.firm && reading.entities.message.is_none()),
+            );
+        }
+    }
     if let Some(command) = &command
         && (command.firm || command.confidence >= AMBIGUOUS)
     {
@@ -78,7 +99,7 @@ pub(super) fn read(text: &str, context: &Context<'_>) -> Reading {
 /// How many words at the beginning are manners.
 pub(super) fn opener(words: &[Token]) -> usize {
     let mut from = 0;
-    while from < words.len() {
+    for _ in 0..MOST_OPENERS {
         let left = &words[from..words.len().min(from + MOST_WORDS)];
         let opener = GRAMMAR.opener(left).max(usize::from(is_addressed(left)));
         if opener == 0 {
@@ -89,9 +110,13 @@ pub(super) fn opener(words: &[Token]) -> usize {
     from
 }
 
-/// The program's name, where a request follows it and not what is wrong with the program.
+/// A word of hesitation, or the program's name where a request follows it and not what is wrong with the program.
 fn is_addressed(words: &[Token]) -> bool {
     let [name, next, ..] = words else { return words.iter().any(|token| lexicon::is_own_name(&token.word)) };
+    // "Can you like add a button", but not "like button is broken".
+    if name.word == "like" {
+        return lexicon::is_work(&next.word);
+    }
     lexicon::is_own_name(&name.word)
         && (name.stop
             || GRAMMAR.opener(&words[1..]) > 0
@@ -134,7 +159,7 @@ impl Said<'_, '_> {
     fn command(&self, words: &[Token]) -> Option<Reading> {
         let words = &words[..words.len().min(MOST_WORDS)];
         let short = closed(words);
-        let whole = (short.len() < words.len()).then(|| GRAMMAR.commands(words)).unwrap_or_default();
+        let whole = if short.len() < words.len() { GRAMMAR.commands(words) } else { Vec::new() };
         let short_matches = GRAMMAR.commands(short);
         let readings = short_matches.iter().filter(|found| found.rest.is_none()).map(|found| (found, short));
         // What an agent is told keeps its "please".
@@ -177,10 +202,16 @@ impl Said<'_, '_> {
     fn targeted(&self, found: &Match<'_>, words: &[Token], target: Range<usize>, intent: Intent) -> Option<Reading> {
         let named = words.get(target)?;
         let rule = found.rule;
+        // "And" goes on with who is spoken of.
+        let goes_on =
+            |at: usize| words.get(at).is_some_and(|token| matches!(token.word.as_str(), "and" | "or" | "plus"));
+        if found.rest.is_some_and(goes_on) {
+            return None;
+        }
         // "The agent to" is no number where more follows: "tell the agent to use tabs".
         if found.rest.is_some()
             && named.len() > 1
-            && named.last().is_some_and(|token| reference::is_misheard(&token.word))
+            && named.last().is_some_and(|token| counted::is_misheard(&token.word))
         {
             return None;
         }
@@ -245,7 +276,7 @@ impl Said<'_, '_> {
                 second.first().is_some_and(|token| lexicon::is_verb(&token.word)) || self.command(second).is_some();
             let reading = self.command(first)?;
             let sure = reading.firm && reading.confidence >= SURE && reading.intent != Intent::SendMessage;
-            (sure && follows).then(|| Reading { confidence: 0.5, ..reading })
+            (sure && follows).then_some(Reading { confidence: 0.5, ..reading })
         })
     }
 }

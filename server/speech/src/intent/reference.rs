@@ -1,5 +1,6 @@
 //! Who a phrase is about, as far as its words tell: "it", "task two", "the auth one", "everything but billing".
 
+use super::counted::{self, cardinal};
 use super::tokens::Token;
 
 /// Who is spoken of.
@@ -65,9 +66,10 @@ impl Reference {
     }
 }
 
-const ARTICLES: [&str; 12] = ["the", "my", "that", "this", "our", "your", "those", "these", "a", "an", "all", "of"];
+pub(super) const ARTICLES: [&str; 12] =
+    ["the", "my", "that", "this", "our", "your", "those", "these", "a", "an", "all", "of"];
 /// What a task is called by everybody.
-const AGENTS: [&str; 15] = [
+pub(super) const AGENTS: [&str; 15] = [
     "one", "ones", "task", "tasks", "agent", "agents", "guy", "bot", "agend", "asian", "taskt", "won", "agents'",
     "wan", "subagent",
 ];
@@ -121,7 +123,11 @@ pub(super) fn read(tokens: &[Token]) -> Option<Reference> {
             _ => None,
         };
     }
-    fixed(&words).or_else(|| state(&words)).or_else(|| number(&words)).or_else(|| id(&words)).or_else(|| name(tokens))
+    fixed(&words)
+        .or_else(|| state(&words))
+        .or_else(|| counted::number(&words))
+        .or_else(|| counted::id(&words))
+        .or_else(|| name(tokens))
 }
 
 /// Reads the whole phrase as what a task is called.
@@ -133,8 +139,8 @@ pub(super) fn read_name(tokens: &[Token]) -> Option<Reference> {
 pub(super) fn read_several(tokens: &[Token]) -> Option<Reference> {
     let joined = |at: usize| matches!(tokens[at].word.as_str(), "and" | "plus" | "or");
     let mut parts = Vec::new();
-    let mut from = 0;
-    for at in 1..tokens.len() {
+    let mut from = usize::from(tokens.first().is_some_and(|token| token.word == "both"));
+    for at in from + 1..tokens.len() {
         if joined(at) {
             if at > from {
                 parts.push(from..at);
@@ -149,7 +155,19 @@ pub(super) fn read_several(tokens: &[Token]) -> Option<Reference> {
     if parts.len() < 2 || parts.len() > 6 {
         return None;
     }
-    parts.into_iter().map(|part| read(tokens.get(part)?)).collect::<Option<Vec<_>>>().map(Reference::Each)
+    let mut numbered = false;
+    let each = parts.into_iter().map(|part| {
+        let part = tokens.get(part)?;
+        // "Tasks one and two": the label is said once.
+        let number = part.first().filter(|_| numbered && part.len() == 1).and_then(|token| cardinal(&token.word));
+        let reference = match number {
+            Some(number) => Reference::Number { number, ordinal: false },
+            None => read(part)?,
+        };
+        numbered = matches!(reference, Reference::Number { .. });
+        Some(reference)
+    });
+    each.collect::<Option<Vec<_>>>().map(Reference::Each)
 }
 
 fn exception(words: &[&str]) -> Option<(usize, usize)> {
@@ -170,10 +188,11 @@ fn fixed(words: &[&str]) -> Option<Reference> {
         | "that task" | "this agent" | "that agent" | "the current one" | "the current task" | "the current agent"
         | "current task" | "current one" | "the same one" | "my task" | "my agent" | "the selected one"
         | "the selected task" | "that thing" | "this thing" | "the thing" | "this guy" | "that guy"
-        | "the running task" | "this job" | "that job" | "the job" | "him" | "her" | "the only one" | "it all"
-        | "the agent's" | "same one" | "this work" | "that work" => Reference::It,
+        | "the running task" | "this job" | "that job" | "the job" | "him" | "her" | "the only one" | "the agent's"
+        | "same one" | "this work" | "that work" => Reference::It,
         "the other one" | "the other" | "the other task" | "the other agent" | "other one" => Reference::Other,
         "all"
+        | "it all"
         | "everything"
         | "all of them"
         | "them all"
@@ -237,7 +256,7 @@ fn fixed(words: &[&str]) -> Option<Reference> {
             let plain = |word: &&str| {
                 time(word) || ARTICLES.contains(word) || AGENTS.contains(word) || matches!(*word, "most" | "job")
             };
-            if words.iter().any(|word| time(word)) && words.iter().all(|word| plain(word)) {
+            if words.iter().any(time) && words.iter().all(plain) {
                 return Some(Reference::Newest);
             }
             if phrase.starts_with("the last one i ") || phrase.starts_with("the last task i ") {
@@ -299,144 +318,13 @@ fn state(words: &[&str]) -> Option<Reference> {
     Some(Reference::State { state, several: head.ends_with('s') })
 }
 
-fn number(words: &[&str]) -> Option<Reference> {
-    let content: Vec<&str> = words.iter().copied().filter(|word| !ARTICLES.contains(word)).collect();
-    let labels = |word: &str| {
-        matches!(
-            word,
-            "task" | "agent" | "number" | "job" | "no" | "nr" | "num" | "item" | "session" | "run" | "nummer" | "tasks"
-        )
-    };
-    let labelled = content.iter().take_while(|word| labels(word)).count();
-    match content[labelled..] {
-        [digits] => {
-            let (plain, ordinal) = (cardinal(digits), ordinal(digits));
-            // "task to" is how an engine hears "task two".
-            let heard = if labelled > 0 { misheard(digits) } else { None };
-            let number = match (plain, ordinal) {
-                (Some(number), _) if labelled > 0 || digits.starts_with('#') || digits.parse::<usize>().is_ok() => {
-                    number
-                }
-                (_, Some(number)) => return Some(Reference::Number { number, ordinal: true }),
-                _ => heard?,
-            };
-            Some(Reference::Number { number, ordinal: false })
-        }
-        [which, head] if labelled == 0 && (AGENTS.contains(&head) || matches!(head, "job" | "session")) => {
-            ordinal(which).map(|number| Reference::Number { number, ordinal: true })
-        }
-        [which, head, "in", "list"] if labelled == 0 && AGENTS.contains(&head) => {
-            ordinal(which).map(|number| Reference::Number { number, ordinal: true })
-        }
-        _ => None,
-    }
-}
-
-const CARDINALS: [&str; 20] = [
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-    "twenty",
-];
-
-fn cardinal(word: &str) -> Option<usize> {
-    let digits = word.trim_start_matches('#');
-    if let Some(at) = CARDINALS.iter().position(|name| *name == digits) {
-        return Some(at + 1);
-    }
-    digits.parse().ok().filter(|number| (1..=999).contains(number))
-}
-
-fn ordinal(word: &str) -> Option<usize> {
-    const ORDINALS: [&str; 12] = [
-        "first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh",
-        "twelfth",
-    ];
-    ORDINALS.iter().position(|name| *name == word).map(|at| at + 1).or_else(|| {
-        let digits = ["st", "nd", "rd", "th"].iter().find_map(|end| word.strip_suffix(end))?;
-        digits.parse().ok().filter(|number| (1..=999).contains(number))
-    })
-}
-
-/// Whether it is a word that may have been a number.
-pub(super) fn is_misheard(word: &str) -> bool {
-    misheard(word).is_some()
-}
-
-fn misheard(word: &str) -> Option<usize> {
-    match word {
-        "won" => Some(1),
-        "to" | "too" => Some(2),
-        "tree" | "free" => Some(3),
-        "for" | "fore" => Some(4),
-        "sex" | "sicks" => Some(6),
-        "ate" => Some(8),
-        _ => None,
-    }
-}
-
-/// An id, written or spelled: `a1b2c3d4`, "a 1 b 2", "alpha one bravo two".
-fn id(words: &[&str]) -> Option<Reference> {
-    let content: Vec<&str> = words
-        .iter()
-        .copied()
-        .skip_while(|word| {
-            ARTICLES[..6].contains(word)
-                || matches!(*word, "task" | "agent" | "id" | "number" | "one" | "job" | "with" | "task's")
-        })
-        .collect();
-    let labelled = content.len() < words.len() && words.iter().any(|word| matches!(*word, "task" | "agent" | "id"));
-    let mut digits = String::new();
-    for word in &content {
-        let word = word.trim_start_matches('#');
-        let spelled = match word {
-            "zero" | "oh" => "0",
-            "alpha" | "alfa" => "a",
-            "bravo" => "b",
-            "charlie" => "c",
-            "delta" => "d",
-            "echo" => "e",
-            "foxtrot" => "f",
-            "be" | "bee" => "b",
-            "see" | "sea" => "c",
-            "dee" => "d",
-            "ef" | "eff" => "f",
-            "ay" => "a",
-            _ => "",
-        };
-        match (cardinal(word).filter(|number| *number < 10), spelled) {
-            (Some(number), _) => digits.push_str(&number.to_string()),
-            (None, "") if word.chars().all(|c| c.is_ascii_hexdigit() || c == '-') => {
-                digits.extend(word.chars().filter(|c| *c != '-'));
-            }
-            (None, "") => return None,
-            (None, letter) => digits.push_str(letter),
-        }
-    }
-    let mixed = digits.contains(|c: char| c.is_ascii_digit()) && digits.contains(|c: char| c.is_ascii_alphabetic());
-    let certain = mixed && digits.len() >= 4 || labelled && digits.len() >= 4;
-    ((3..=32).contains(&digits.len())).then_some(Reference::Id { digits, certain })
-}
-
 fn name(tokens: &[Token]) -> Option<Reference> {
     let words: Vec<&str> = tokens.iter().map(|token| token.word.as_str()).collect();
     let from = words.iter().take_while(|word| ARTICLES.contains(word)).count();
+    // "A task that …" is one that is not there yet.
+    if matches!(words[0], "a" | "an" | "another") {
+        return None;
+    }
     let core = &words[from..];
     let (first, last) = (core.first()?, core.last()?);
     if matches!(
@@ -465,7 +353,8 @@ fn name(tokens: &[Token]) -> Option<Reference> {
         described = &core[..core.len() - 1];
     }
     let clause = if joined { &described[1..] } else { described };
-    let orders = from == 0 && core.len() > 1 && super::lexicon::is_verb(first);
+    let begins_sentence = super::lexicon::is_verb(first) || matches!(*first, "yeah" | "yep" | "nope" | "okay" | "ok");
+    let orders = from == 0 && core.len() > 1 && begins_sentence;
     let doubtful = orders || clause.iter().any(|word| CLAUSE.contains(word)) || tokens.iter().any(|token| token.quoted);
     let maybe = |word: &&str| MAYBE_AGENTS.contains(word);
     let mut content: Vec<String> = described
@@ -494,6 +383,10 @@ fn name(tokens: &[Token]) -> Option<Reference> {
         return None;
     }
     // "the billing job", "the auth branch": the last word says only what kind of thing it is.
+    if content.len() > 1 && maybe(&content[0].as_str()) && described.get(1).is_some_and(|joint| JOINTS.contains(joint))
+    {
+        content.remove(0);
+    }
     if content.len() > 1 && content.last().is_some_and(|word| maybe(&word.as_str())) {
         content.pop();
     }
@@ -501,7 +394,7 @@ fn name(tokens: &[Token]) -> Option<Reference> {
         return None;
     }
     let bare = from == 0 && core.len() == 1;
-    Some(Reference::Named(Name { words: content, agent: agent && !(doubtful && !joined), bare, doubtful }))
+    Some(Reference::Named(Name { words: content, agent: agent && (joined || !doubtful), bare, doubtful }))
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ use super::{AMBIGUOUS, Context, EXACT, NONE, SEVERAL};
 
 /// Most tasks that are looked through; they come newest first.
 const MOST_TASKS: usize = 200;
+/// Of how many tasks the words count as words of software.
+const MOST_KNOWN: usize = 20;
 /// Most ids that a command carries.
 const MOST_CANDIDATES: usize = 20;
 
@@ -63,13 +65,13 @@ pub(super) fn is_eligible(task: &Task, intent: Intent) -> bool {
 pub(super) struct Resolver<'a> {
     tasks: &'a [Task],
     current: Option<Uuid>,
-    described: OnceCell<Vec<Described>>,
+    described: Vec<OnceCell<Described>>,
 }
 
 impl<'a> Resolver<'a> {
     pub(super) fn new(context: &Context<'a>) -> Self {
         let tasks = &context.tasks[..context.tasks.len().min(MOST_TASKS)];
-        Self { tasks, current: context.current, described: OnceCell::new() }
+        Self { tasks, current: context.current, described: vec![OnceCell::new(); tasks.len()] }
     }
 
     fn current(&self) -> Option<&'a Task> {
@@ -105,12 +107,12 @@ impl<'a> Resolver<'a> {
     /// Whether a task's title or repository has the word.
     pub(super) fn knows(&self, word: &str) -> bool {
         word.len() > 3
-            && self.described().iter().any(|described| described.has(word))
+            && self.described().take(MOST_KNOWN).any(|described| described.has(word))
             && !super::lexicon::is_plain(word)
     }
 
-    fn described(&self) -> &[Described] {
-        self.described.get_or_init(|| self.tasks.iter().map(Described::new).collect())
+    fn described(&self) -> impl Iterator<Item = &Described> {
+        self.tasks.iter().zip(&self.described).map(|(task, described)| described.get_or_init(|| Described::new(task)))
     }
 
     /// Which one is meant where none is named, or only by a pronoun.
@@ -219,17 +221,13 @@ impl<'a> Resolver<'a> {
     }
 
     fn named(&self, name: &Name, intent: Intent) -> Meant {
-        let mut like: Vec<(usize, Likeness)> = self
-            .described()
-            .iter()
-            .enumerate()
-            .filter_map(|(at, described)| Some((at, described.likeness(name)?)))
-            .collect();
+        let mut like: Vec<(usize, Likeness)> =
+            self.described().enumerate().filter_map(|(at, described)| Some((at, described.likeness(name)?))).collect();
         like.sort_by(|(_, a), (_, b)| b.score.total_cmp(&a.score));
         let Some(&(_, best)) = like.first() else { return Meant::none(false) };
         let near: Vec<&Task> = like
             .iter()
-            .filter(|(_, other)| best.score - other.score < 0.1)
+            .filter(|(_, other)| best.score - other.score < 0.1 && (other.exact || !best.exact))
             .map(|(at, _)| &self.tasks[*at])
             .filter(|task| is_eligible(task, intent))
             .collect();

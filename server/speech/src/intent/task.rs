@@ -101,6 +101,7 @@ fn follow_up(core: &[Token], answer: bool, addition: bool, work: f64, resolver: 
         () if object && !article && verb && short => Some((0.85, true)),
         () if subject && short => Some((0.8, true)),
         () if addition && back => Some((0.85, true)),
+        () if back && verb && last == "it" && core.len() <= 6 => Some((0.82, true)),
         () if back && verb && (last == "instead" || last == "too" || last == "well" || last == "there") => {
             Some((0.82, true))
         }
@@ -136,10 +137,11 @@ fn confidence(text: &str, core: &[Token], resolver: &Resolver<'_>) -> f64 {
     let two = core.len() > 2
         && matches!(
             (first, core[1].word.as_str()),
-            ("fine", "tune") | ("hot", "fix") | ("stress", "test") | ("unit", "test")
+            ("fine", "tune") | ("hot", "fix") | ("stress", "test") | ("unit", "test") | ("be", "able")
         );
     if lexicon::is_work(first) && core.len() > 1 || two {
         return match (pointing, others, things) {
+            _ if (wrong || negated) && others > 1 => 0.86,
             (true, ..) => 0.45,
             (_, 0, _) => 0.3,
             (_, 1, 0) if is_command_verb(first) => 0.3,
@@ -151,7 +153,9 @@ fn confidence(text: &str, core: &[Token], resolver: &Resolver<'_>) -> f64 {
     if lexicon::is_soft(first) && core.len() > 2 && after > 0 {
         return if after > 1 || core.len() > 4 { 0.88 } else { 0.82 };
     }
-    if lexicon::is_soft(first) && core.len() > 1 {
+    // "List of countries is outdated": a noun after all.
+    let noun = things > 0 && (wrong || negated) && others > 1;
+    if lexicon::is_soft(first) && core.len() > 1 && !noun {
         return match (pointing, others) {
             (true, _) | (_, 0) => 0.3,
             _ if after > 0 => 0.75,
@@ -166,7 +170,9 @@ fn confidence(text: &str, core: &[Token], resolver: &Resolver<'_>) -> f64 {
     if lexicon::begins_question(first)
         && !(wrong && core.iter().any(|token| token.stop && lexicon::is_verb(&token.word)))
     {
-        let asks = matches!(first, "why" | "how" | "what" | "where" | "which" | "is" | "does" | "are" | "do" | "can");
+        let private = core.iter().any(|token| matches!(token.word.as_str(), "i" | "my" | "your"));
+        let asks = !private
+            && matches!(first, "why" | "how" | "what" | "where" | "which" | "is" | "does" | "are" | "do" | "can");
         return if asks && things > 0 && core.len() > 3 { 0.62 } else { 0.2 };
     }
     let orders = core.windows(2).any(|pair| {
