@@ -9,6 +9,7 @@ mod error;
 mod event;
 mod stream;
 mod task;
+mod voice;
 
 pub use api::*;
 pub use attempt::*;
@@ -16,6 +17,7 @@ pub use error::*;
 pub use event::*;
 pub use stream::*;
 pub use task::*;
+pub use voice::*;
 
 /// Time in UTC, written as RFC 3339.
 pub type Timestamp = time::OffsetDateTime;

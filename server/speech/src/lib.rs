@@ -1,5 +1,13 @@
-//! From what is said to what is meant. It begins with how code sounds: an identifier as the words that people speak.
+//! From what is said to what is meant.
+//!
+//! Audio becomes text ([`engine`]) with the help of what the repository calls things ([`vocabulary`]); identifiers that were
+//! spoken in words are written as code again ([`restore`]); and what the text wants is read from it ([`intent`]).
 
+pub mod audio;
+pub mod engine;
+pub mod intent;
+pub mod restore;
 mod spoken;
+pub mod vocabulary;
 
 pub use spoken::spoken;

@@ -1,0 +1,197 @@
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::Timestamp;
+
+/// What somebody wants who said or wrote something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Intent {
+    /// A new task for an agent.
+    CreateAgent,
+    /// How one task is doing, or all of them.
+    CheckStatus,
+    PauseAgent,
+    ResumeAgent,
+    StopAgent,
+    ListAgents,
+    /// A follow-up to an agent.
+    SendMessage,
+    /// Yes to what an agent asks.
+    Approve,
+    /// No to what an agent asks.
+    Deny,
+    Unknown,
+}
+
+impl Intent {
+    pub const ALL: [Self; 10] = [
+        Self::CreateAgent,
+        Self::CheckStatus,
+        Self::PauseAgent,
+        Self::ResumeAgent,
+        Self::StopAgent,
+        Self::ListAgents,
+        Self::SendMessage,
+        Self::Approve,
+        Self::Deny,
+        Self::Unknown,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CreateAgent => "create_agent",
+            Self::CheckStatus => "check_status",
+            Self::PauseAgent => "pause_agent",
+            Self::ResumeAgent => "resume_agent",
+            Self::StopAgent => "stop_agent",
+            Self::ListAgents => "list_agents",
+            Self::SendMessage => "send_message",
+            Self::Approve => "approve",
+            Self::Deny => "deny",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for Intent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a command is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Entities {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repo_url: Option<String>,
+    /// Id of the task that is meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_id: Option<Uuid>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_description: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// What an agent is to be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// What was understood of something that was said or written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct VoiceCommand {
+    pub id: Uuid,
+    /// The text with its identifiers restored.
+    pub transcript: String,
+    /// The text as it came.
+    pub raw_transcript: String,
+    pub intent: Intent,
+    #[serde(default)]
+    pub entities: Entities,
+    /// How sure the intent and what it is about are, 0 to 1.
+    pub confidence: f64,
+    pub processing_time_ms: f64,
+    #[serde(with = "time::serde::rfc3339")]
+    #[cfg_attr(feature = "openapi", schema(value_type = String, format = DateTime))]
+    pub timestamp: Timestamp,
+    /// Ids of the tasks that may be meant, the likeliest first, where it is not one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub candidates: Vec<Uuid>,
+}
+
+/// A part of a transcript.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Segment {
+    /// In seconds from the beginning.
+    pub start: f64,
+    /// In seconds from the beginning.
+    pub end: f64,
+    pub text: String,
+}
+
+/// Body of `POST /api/voice/transcribe` and `/api/voice/command` as JSON.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct TranscribeRequest {
+    /// The file in base64.
+    pub audio: String,
+    /// `wav`, `mp3`, `m4a`, `flac`, `ogg` or `webm`; the bytes themselves are believed more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub format: Option<String>,
+    /// ISO 639-1 code of what is spoken; none lets the engine find out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+    /// Identifiers and names that may be spoken of, the most useful first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vocabulary: Vec<String>,
+    /// A checkout on the server's own machine whose vocabulary is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repo_path: Option<String>,
+}
+
+/// Answer of `POST /api/voice/transcribe`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Transcription {
+    /// With identifiers restored.
+    pub text: String,
+    /// As the engine gave it.
+    pub raw_text: String,
+    /// Of the audio, in seconds.
+    pub duration: f64,
+    pub language: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<Segment>,
+    /// The engine that transcribed it, and its model.
+    pub engine: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+}
+
+/// Body of `POST /api/voice/parse`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ParseRequest {
+    pub text: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repo_url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repo_path: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vocabulary: Vec<String>,
+}
+
+/// Body of `POST /api/input/text`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct InputText {
+    pub text: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repo_url: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repo_path: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vocabulary: Vec<String>,
+    /// Somebody has seen what it was understood as.
+    #[serde(default)]
+    pub confirmed: bool,
+    /// What a new task is created with, by the names of `POST /api/tasks`.
+    #[serde(flatten)]
+    pub fields: BTreeMap<String, serde_json::Value>,
+}

@@ -1,0 +1,1 @@
+//! Identifiers that were spoken in words, written as code again.
