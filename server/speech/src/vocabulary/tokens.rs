@@ -1,0 +1,193 @@
+//! Identifiers of any text, found without knowing its language: what is written where, how often, and what a keyword before
+//! it declares it to be.
+
+use std::collections::HashMap;
+
+use foldhash::fast::RandomState;
+
+use super::index::Role;
+
+/// Shortest and longest identifier that is taken, in bytes: what is shorter is said as letters, what is longer is data.
+pub const LENGTHS: std::ops::RangeInclusive<usize> = 3..=64;
+/// Most names that are kept of one file.
+pub const MOST_NAMES: usize = 1_024;
+
+/// What kind of text a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Words are identifiers.
+    Code,
+    /// Words are words, except those that only code has: `snake_case`, `camelCase`.
+    Prose,
+}
+
+/// Names of one file: how often each occurs, and what it is at most.
+pub type Names<'a> = HashMap<&'a str, (u32, Role), RandomState>;
+
+/// Adds the names in `text`, which needs not be valid UTF-8.
+pub fn collect<'a>(text: &'a [u8], style: Style, names: &mut Names<'a>) {
+    let mut at = 0;
+    // What the word before declares, and where that word ended.
+    let mut declares: Option<(Role, usize)> = None;
+    while let Some(&byte) = text.get(at) {
+        if !is_word(byte) {
+            at += 1;
+            continue;
+        }
+        let start = at;
+        while text.get(at).is_some_and(|&byte| is_word(byte)) {
+            at += 1;
+        }
+        let Some(word) = text.get(start..at) else { break };
+        let role = declares.take().filter(|&(_, end)| is_gap(text.get(end..start).unwrap_or_default()));
+        if style == Style::Code
+            && let Some(declared) = keyword(word)
+        {
+            declares = declared.map(|role| (role, at));
+            continue;
+        }
+        let role = role.map_or(Role::Mentioned, |(role, _)| role);
+        if let Some(name) = identifier(word)
+            && (style == Style::Code || looks_like_code(name))
+        {
+            let (count, known) = names.entry(name).or_insert((0, role));
+            *count = count.saturating_add(1);
+            *known = (*known).max(role);
+        }
+    }
+}
+
+/// The word as the name that it may be.
+fn identifier(word: &[u8]) -> Option<&str> {
+    if !LENGTHS.contains(&word.len()) || word[0].is_ascii_digit() {
+        return None;
+    }
+    let name = str::from_utf8(word).ok()?;
+    let fine = name.is_ascii() || name.chars().all(|c| c.is_alphanumeric() || c == '_');
+    (fine && name.bytes().any(|byte| byte != b'_') && !is_data(name)).then_some(name)
+}
+
+/// Whether letters and digits alternate as in a hash or in base64: nobody says it.
+pub fn is_data(name: &str) -> bool {
+    let bytes = name.as_bytes();
+    let changes =
+        bytes.windows(2).filter(|pair| pair.first().map(u8::is_ascii_digit) != pair.last().map(u8::is_ascii_digit));
+    let hexadecimal = bytes.len() >= 6 && bytes.iter().all(u8::is_ascii_hexdigit);
+    changes.count() > 4 || (hexadecimal && bytes.iter().any(u8::is_ascii_digit))
+}
+
+/// Whether prose would not have it: an underscore or a capital within.
+fn looks_like_code(name: &str) -> bool {
+    let inner = name.trim_matches('_').as_bytes();
+    inner.contains(&b'_')
+        || inner.windows(2).any(|pair| matches!(pair, [a, b] if a.is_ascii_lowercase() && b.is_ascii_uppercase()))
+}
+
+/// Bytes of words. All of UTF-8 beyond ASCII is in; [`identifier`] looks closer.
+fn is_word(byte: u8) -> bool {
+    WORD[usize::from(byte)]
+}
+
+static WORD: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = byte >= 0x80 || (byte as u8).is_ascii_alphanumeric() || byte as u8 == b'_';
+        byte += 1;
+    }
+    table
+};
+
+/// What may be between a keyword and what it declares: spaces, and the star of `function*`.
+fn is_gap(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.len() <= 4 && bytes.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'*'))
+}
+
+/// For a keyword of any of the usual languages what it declares, if anything.
+fn keyword(word: &[u8]) -> Option<Option<Role>> {
+    if word.len() > 9 {
+        return None;
+    }
+    Some(match word {
+        b"fn" | b"def" | b"func" | b"function" | b"fun" | b"sub" | b"defp" => Some(Role::Function),
+        b"struct" | b"class" | b"enum" | b"trait" | b"interface" | b"type" | b"union" | b"protocol" | b"record" => {
+            Some(Role::Type)
+        }
+        b"const" | b"static" | b"mod" | b"module" | b"package" | b"namespace" => Some(Role::Value),
+        b"let" | b"var" | b"val" | b"mut" | b"pub" | b"async" | b"await" | b"return" | b"import" | b"from" | b"use"
+        | b"if" | b"else" | b"for" | b"while" | b"in" | b"new" | b"extends" | b"final" | b"public" | b"private" => None,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn names(text: &str, style: Style) -> Vec<(String, u32, Role)> {
+        let mut names = Names::default();
+        collect(text.as_bytes(), style, &mut names);
+        let mut names: Vec<_> = names.into_iter().map(|(name, (count, role))| (name.to_owned(), count, role)).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_keyword_says_what_is_declared() {
+        let text = "pub(crate) async fn claim_task(store: &TaskStore) {}\nstruct TaskStore;\nfunction* walkTree() {}\nconst MAX_AGE = 1;";
+        let found = names(text, Style::Code);
+        let role = |name: &str| found.iter().find(|found| found.0 == name).map(|found| (found.1, found.2));
+        assert_eq!(role("claim_task"), Some((1, Role::Function)));
+        assert_eq!(role("TaskStore"), Some((2, Role::Type)));
+        assert_eq!(role("walkTree"), Some((1, Role::Function)));
+        assert_eq!(role("MAX_AGE"), Some((1, Role::Value)));
+        assert_eq!(role("store"), Some((1, Role::Mentioned)));
+        assert_eq!(role("fn"), None);
+    }
+
+    #[test]
+    fn prose_gives_only_what_looks_like_code() {
+        let text = "The queue calls `claim_next` on SQLite; see fanOut and the Server. __ A_";
+        let found: Vec<_> = names(text, Style::Prose).into_iter().map(|found| found.0).collect();
+        assert_eq!(found, ["claim_next", "fanOut"]);
+    }
+
+    #[test]
+    fn data_is_no_name() {
+        for data in ["deadbeef01", "a1b2c3d4", "x9f8e7d6c5b4", &"a".repeat(65), "ab", "___", "9lives"] {
+            assert_eq!(names(data, Style::Code), [], "{data}");
+        }
+        assert_eq!(names("utf8_to_utf16 größe sha256", Style::Code).len(), 3);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_bytes_names_are_bounded_words_that_occur(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            for style in [Style::Code, Style::Prose] {
+                let mut names = Names::default();
+                collect(&bytes, style, &mut names);
+                for (name, (count, _)) in names {
+                    prop_assert!(LENGTHS.contains(&name.len()));
+                    prop_assert!(name.chars().all(|c| c.is_alphanumeric() || c == '_'));
+                    let occurrences = bytes.windows(name.len()).filter(|window| *window == name.as_bytes()).count();
+                    prop_assert!(count >= 1 && count as usize <= occurrences);
+                }
+            }
+        }
+
+        #[test]
+        fn every_identifier_of_code_is_found(words in proptest::collection::vec("[g-z][g-z_]{2,20}[A-Z]", 1..20)) {
+            let text = words.join(" + ");
+            let mut names = Names::default();
+            collect(text.as_bytes(), Style::Code, &mut names);
+            for word in &words {
+                let times = words.iter().filter(|other| *other == word).count();
+                prop_assert_eq!(names.get(word.as_str()).map(|found| found.0 as usize), Some(times));
+            }
+        }
+    }
+}
