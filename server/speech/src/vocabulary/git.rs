@@ -15,6 +15,10 @@ const LIMIT: Duration = Duration::from_secs(2);
 const OUTPUT_LIMIT: u64 = 4 << 20;
 /// Commits whose files count as worked on lately.
 const COMMITS: &str = "--max-count=200";
+/// Files that are remembered of those; what comes after counts no more than others.
+const MOST_RECENT: usize = 400;
+/// Files that are remembered of what the branch changes, and of what is not committed.
+const MOST_CHANGED: usize = 5_000;
 /// Branches that are named, by the time of their last commit.
 const BRANCHES: &str = "--count=200";
 
@@ -59,7 +63,7 @@ impl Facts {
             let status = status.join().ok().flatten().unwrap_or_default();
             // Each entry is two letters, a space and the path from the repository's root.
             let paths = status.split(|byte| *byte == 0).filter_map(|entry| entry.get(3..)?.strip_prefix(prefix));
-            facts.edited = paths.filter(|path| !path.is_empty()).map(path_of).collect();
+            facts.edited = paths.filter(|path| !path.is_empty()).take(MOST_CHANGED).map(path_of).collect();
             facts
         })
     }
@@ -135,8 +139,8 @@ impl Git<'_> {
             let diff = range.and_then(|range| {
                 self.run(&["diff", "--name-only", "-z", "--no-renames", "--no-ext-diff", "--relative", &range, "--"])
             });
-            facts.on_branch = paths(&diff.unwrap_or_default());
-            facts.recent = paths(&log.join().ok().flatten().unwrap_or_default());
+            facts.on_branch = paths(&diff.unwrap_or_default(), MOST_CHANGED);
+            facts.recent = paths(&log.join().ok().flatten().unwrap_or_default(), MOST_RECENT);
         });
         facts.refs = refs;
         facts
@@ -184,11 +188,11 @@ impl Git<'_> {
     }
 }
 
-/// Paths that end with NUL each, each once.
-fn paths(output: &[u8]) -> Vec<PathBuf> {
+/// The first paths of those that end with NUL each, each once.
+fn paths(output: &[u8], most: usize) -> Vec<PathBuf> {
     let mut seen = std::collections::HashSet::new();
     let paths = output.split(|byte| *byte == 0).map(|path| path.trim_ascii_start()).filter(|path| !path.is_empty());
-    paths.filter(|path| seen.insert(path.to_vec())).map(path_of).collect()
+    paths.filter(|path| seen.insert(path.to_vec())).take(most).map(path_of).collect()
 }
 
 #[cfg(unix)]

@@ -72,9 +72,9 @@ pub struct File {
 /// Names by number. A name that needs no help (see [`difficulty`]) has none.
 #[derive(Debug, Default)]
 pub struct Names {
-    texts: Vec<Box<str>>,
+    texts: Vec<Arc<str>>,
     difficulties: Vec<u8>,
-    numbers: HashMap<Box<str>, Option<u32>, RandomState>,
+    numbers: HashMap<Arc<str>, Option<u32>, RandomState>,
 }
 
 /// Most names of a tree; what comes after is left out. Bounds memory on trees of generated code.
@@ -99,11 +99,12 @@ impl Names {
             return *number;
         }
         let number = u32::try_from(self.texts.len()).ok().filter(|_| difficulty > 0 && self.texts.len() < MOST_NAMES);
+        let text: Arc<str> = text.into();
         if number.is_some() {
-            self.texts.push(text.into());
+            self.texts.push(text.clone());
             self.difficulties.push(difficulty);
         }
-        self.numbers.insert(text.into(), number);
+        self.numbers.insert(text, number);
         number
     }
 

@@ -11,19 +11,18 @@ const MOST: usize = 500;
 /// None where it is no manifest; empty where it cannot be read as one.
 pub fn dependencies(path: &Path, text: &[u8]) -> Option<Vec<String>> {
     let name = path.file_name()?.to_str()?;
-    let text = String::from_utf8_lossy(text);
-    let found = match name {
-        "Cargo.toml" => cargo(&text),
-        "package.json" => npm(&text),
-        "go.mod" => go(&text),
-        "pyproject.toml" => pyproject(&text),
-        "pom.xml" => between(&text, "<artifactId>", "</artifactId>"),
-        "build.gradle" | "build.gradle.kts" => gradle(&text),
-        "Gemfile" => lines(&text, |line| quoted(line.strip_prefix("gem")?)),
-        _ if name.starts_with("requirements") && name.ends_with(".txt") => lines(&text, requirement),
+    let read: fn(&str) -> Vec<String> = match name {
+        "Cargo.toml" => cargo,
+        "package.json" => npm,
+        "go.mod" => go,
+        "pyproject.toml" => pyproject,
+        "pom.xml" => |text| between(text, "<artifactId>", "</artifactId>"),
+        "build.gradle" | "build.gradle.kts" => gradle,
+        "Gemfile" => |text| lines(text, |line| quoted(line.strip_prefix("gem")?)),
+        _ if name.starts_with("requirements") && name.ends_with(".txt") => |text| lines(text, requirement),
         _ => return None,
     };
-    let mut names: Vec<String> = found.into_iter().filter_map(|name| clean(&name)).collect();
+    let mut names: Vec<String> = read(&String::from_utf8_lossy(text)).iter().filter_map(|name| clean(name)).collect();
     names.sort();
     names.dedup();
     names.truncate(MOST);

@@ -8,12 +8,13 @@
 //!
 //! - *difficulty*: how much help it needs to be written right, see [`difficulty`](super::difficulty::difficulty).
 //! - *role*: what it is at most anywhere: a type 4, a function or method 3, a constant, field or module 2, a dependency 2, called
-//!   1.5, otherwise 1.
-//! - *spread*: `1 + ln(1 + n)` with `n = Σ ln(1 + occurrences in a file)`: ten times as often is a little more. Where it is not
+//!   1.5, otherwise 1. It is divided by the square root of the number of files that declare it: what each part has its own of
+//!   (`as_str`) tells little.
+//! - *spread*: `1 + ln(1 + n) / 2` with `n = Σ ln(1 + occurrences in a file)`: ten times as often is a little more. Where it is not
 //!   declared here, it is also multiplied by `ln((N + 1) / f) / ln(N + 1)` for `f` of `N` files (but at least 0.05): what is in
 //!   every file and comes from elsewhere (`HashMap`, `console`) is known to the engine.
 //! - *heat*: the highest of the files that have it, see [`Facts::heat`](super::git::Facts::heat); half of the excess over 1 for
-//!   one that only mentions it.
+//!   one that only mentions it, and 0.6 of it for tests.
 //! - *task*: 2 where the title of a task has it.
 //!
 //! Files and directories weigh `0.6 × difficulty × heat / number of the same name`, where an ordinary name has a difficulty of
@@ -34,6 +35,8 @@ use super::{Term, TermKind, Vocabulary};
 pub const MOST_TERMS: usize = 20_000;
 /// Longest title of a task that is taken, in characters.
 const LONGEST_TITLE: usize = 120;
+/// Longest name of a branch that is taken, in bytes.
+const LONGEST_BRANCH: usize = 100;
 /// Most titles of tasks.
 const MOST_TASKS: usize = 100;
 
@@ -42,12 +45,15 @@ const MOST_TASKS: usize = 100;
 struct Usage {
     occurrences: f32,
     files: u32,
+    /// Files that declare it.
+    declared: u32,
     role: Role,
     dependency: bool,
     heat: f32,
 }
 
-const UNUSED: Usage = Usage { occurrences: 0.0, files: 0, role: Role::Mentioned, dependency: false, heat: 0.0 };
+const UNUSED: Usage =
+    Usage { occurrences: 0.0, files: 0, declared: 0, role: Role::Mentioned, dependency: false, heat: 0.0 };
 
 /// The vocabulary of what is known. `tasks`: titles, the newest first. `heat`: see [`Facts::heat`].
 pub fn vocabulary(index: &Index, facts: &Facts, heat: &HashMap<&Path, f32>, tasks: &[String]) -> Vocabulary {
@@ -65,7 +71,8 @@ pub fn vocabulary(index: &Index, facts: &Facts, heat: &HashMap<&Path, f32>, task
             Role::Referenced => 1.5,
             Role::Mentioned => 1.0,
         };
-        let mut spread = 1.0 + usage.occurrences.ln_1p();
+        let role = role / (usage.declared.max(1) as f32).sqrt();
+        let mut spread = 1.0 + usage.occurrences.ln_1p() / 2.0;
         if !usage.role.is_declared() {
             spread *= (((index.files.len() as f32 + 1.0) / usage.files as f32).ln() / rarest).max(0.05);
         }
@@ -74,7 +81,7 @@ pub fn vocabulary(index: &Index, facts: &Facts, heat: &HashMap<&Path, f32>, task
     let mut weights: Vec<(f32, u32)> =
         (0..).zip(&usages).filter(|(_, usage)| usage.files > 0).map(|used| (weigh(used), used.0)).collect();
     for name in told.keys() {
-        if let Some(number) = index.names.find(name)
+        if let Some(number) = str::from_utf8(name).ok().and_then(|name| index.names.find(name))
             && let Ok(at) = weights.binary_search_by_key(&number, |(_, number)| *number)
             && let Some((weight, _)) = weights.get_mut(at)
         {
@@ -92,7 +99,8 @@ pub fn vocabulary(index: &Index, facts: &Facts, heat: &HashMap<&Path, f32>, task
         Term { text: index.names.text(number).to_owned(), kind, weight }
     }));
     terms.extend(paths(index, heat));
-    terms.extend(facts.branches.iter().enumerate().map(|(place, name)| {
+    let branches = facts.branches.iter().filter(|name| name.len() <= LONGEST_BRANCH);
+    terms.extend(branches.enumerate().map(|(place, name)| {
         let current = facts.branch.as_ref() == Some(name);
         let weight = if current { 6.0 } else { 1.5 * 0.95_f32.powf(place as f32) };
         Term { text: name.clone(), kind: TermKind::Branch, weight }
@@ -119,18 +127,31 @@ fn usages(index: &Index, heat: &HashMap<&Path, f32>) -> Vec<Usage> {
     let mut usages = vec![UNUSED; index.names.len()];
     for (path, file) in &index.files {
         let heat = heat.get(path.as_path()).copied().unwrap_or(1.0);
+        let share = if is_test(path) { 0.6 } else { 1.0 };
         for entry in file.entries.iter() {
             let Some(usage) = usages.get_mut(entry.name as usize) else { continue };
             let count = logarithms.get(usize::from(entry.count)).copied();
             usage.occurrences += count.unwrap_or_else(|| f32::from(entry.count).ln_1p());
             usage.files += 1;
+            usage.declared += u32::from(entry.role.is_declared());
             usage.role = usage.role.max(entry.role);
             usage.dependency |= entry.role == Role::Dependency;
             let heat = if entry.role.is_declared() { heat } else { 1.0 + (heat - 1.0) / 2.0 };
-            usage.heat = usage.heat.max(heat);
+            usage.heat = usage.heat.max(heat * share);
         }
     }
     usages
+}
+
+/// Whether a file tests others, by what such are called in the usual languages.
+fn is_test(path: &Path) -> bool {
+    let mut parts = path.iter().rev().filter_map(|part| part.to_str());
+    let name = parts.next().unwrap_or_default();
+    let (stem, _) = name.rsplit_once('.').unwrap_or((name, ""));
+    let file = stem == "tests"
+        || stem.starts_with("test_")
+        || [".test", ".spec", "_test", "Test"].iter().any(|end| stem.ends_with(end));
+    file || parts.any(|part| matches!(part, "test" | "tests" | "__tests__" | "spec" | "testdata" | "fixtures"))
 }
 
 /// Files by their names, and directories.
@@ -180,4 +201,33 @@ fn clean(title: &str) -> Option<String> {
         title.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty()).collect();
     let title: String = words.join(" ").chars().take(LONGEST_TITLE).collect();
     (!title.is_empty()).then_some(title)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tests_are_known_by_what_they_are_called() {
+        for path in [
+            "tests/it/main.rs",
+            "a/b_test.go",
+            "web/app.spec.ts",
+            "test_app.py",
+            "src/StoreTest.java",
+            "src/queue/tests.rs",
+        ] {
+            assert!(is_test(Path::new(path)), "{path}");
+        }
+        for path in ["src/testing.rs", "latest.go", "src/contest/a.py", "attestation.ts"] {
+            assert!(!is_test(Path::new(path)), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_title_is_one_line_of_text() {
+        assert_eq!(clean(" a\tb\n\u{1b}c ").as_deref(), Some("a b c"));
+        assert_eq!(clean("\0 \n"), None);
+        assert_eq!(clean(&"x".repeat(1_000)).map(|title| title.len()), Some(LONGEST_TITLE));
+    }
 }

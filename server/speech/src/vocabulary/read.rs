@@ -113,7 +113,7 @@ impl Reading<'_> {
         let mut found = tokens::Names::default();
         let dependencies = manifest::dependencies(path, buffer);
         if let Some(dependencies) = &dependencies {
-            found.extend(dependencies.iter().map(|name| (name.as_str(), (1, Role::Dependency))));
+            found.extend(dependencies.iter().map(|name| (name.as_bytes(), (1, Role::Dependency))));
         } else {
             tokens::collect(buffer, style, &mut found);
             if let Some(language) = language.filter(|_| self.parse) {
@@ -131,7 +131,11 @@ fn entries(found: tokens::Names<'_>, names: &mut Names) -> Vec<Entry> {
     let mut entries: Vec<Entry> = found
         .into_iter()
         .filter_map(|(name, (count, role))| {
-            Some(Entry { name: names.number(name)?, count: u16::try_from(count).unwrap_or(u16::MAX), role })
+            Some(Entry {
+                name: names.number(str::from_utf8(name).ok()?)?,
+                count: u16::try_from(count).unwrap_or(u16::MAX),
+                role,
+            })
         })
         .collect();
     if entries.len() > MOST_NAMES {

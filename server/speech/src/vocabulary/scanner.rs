@@ -12,7 +12,7 @@ use super::{Vocabulary, cache, rank, walk};
 
 /// Files that are parsed before the first answer: the hottest ones, as long as they are no more than this together.
 const FIRST_FILES: usize = 64;
-const FIRST_BYTES: u64 = 512 << 10;
+const FIRST_BYTES: u64 = 256 << 10;
 /// Files that count as worked on lately where git does not say it.
 const RECENT_FILES: usize = 100;
 /// Threads that read at most.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tree_sitter::{ParseOptions, Parser, Query, QueryCursor, QueryCursorOptions, StreamingIterator};
 
 use super::index::Role;
-use super::tokens::{LENGTHS, Names};
+use super::tokens::Names;
 
 /// How long one file may take, to bound what a file made for it could cost.
 const LIMIT: Duration = Duration::from_secs(1);
@@ -134,10 +134,11 @@ pub fn collect<'a>(text: &'a [u8], language: Language, names: &mut Names<'a>) {
         let mut matches = cursor.matches_with_options(&tagger.query, tree.root_node(), text, options);
         while let Some(found) = matches.next() {
             for capture in found.captures() {
-                let name = text.get(capture.node.byte_range()).and_then(|name| str::from_utf8(name).ok());
-                let name =
-                    name.map(|name| name.trim_start_matches(['#', '$'])).filter(|name| LENGTHS.contains(&name.len()));
-                let (Some(name), Some(&role)) = (name, tagger.roles.get(capture.index as usize)) else { continue };
+                let Some(mut name) = text.get(capture.node.byte_range()) else { continue };
+                while let [b'#' | b'$', rest @ ..] = name {
+                    name = rest;
+                }
+                let Some(&role) = tagger.roles.get(capture.index as usize) else { continue };
                 // The tokenizer knows what a name may be; what it did not take is none.
                 if let Some((_, known)) = names.get_mut(name) {
                     *known = (*known).max(role);
@@ -165,7 +166,8 @@ mod tests {
         // What keywords say is for the first pass; here it is the syntax that is asked.
         names.values_mut().for_each(|(_, role)| *role = Role::Mentioned);
         collect(text.as_bytes(), language, &mut names);
-        let mut roles: Vec<_> = names.into_iter().map(|(name, (_, role))| (role, name.to_owned())).collect();
+        let mut roles: Vec<_> =
+            names.into_iter().map(|(name, (_, role))| (role, String::from_utf8_lossy(name).into_owned())).collect();
         roles.retain(|(role, _)| *role > Role::Mentioned);
         roles.sort();
         roles

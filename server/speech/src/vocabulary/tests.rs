@@ -241,22 +241,32 @@ fn a_cache_that_cannot_be_written_is_told_and_harms_nothing() {
     assert!(has(&scanner.vocabulary(&[]), "FirstName"));
 }
 
+/// More files than are parsed for a first answer, so that what is left would show.
 #[test]
 fn a_switch_of_the_branch_and_back_parses_nothing_again() {
     let tree = Tree::repository();
-    let old = "package parts\nfunc (p *Part) OldHandler() {}\n";
-    tree.write("a.go", old);
+    let write = |version: &str| {
+        for number in 0..100 {
+            let name = format!("{version}Handler{}", "X".repeat(number % 40));
+            tree.write(
+                &format!("part{number}.go"),
+                format!("package parts\nfunc (p *Part) {name}() {{}} // {number}\n"),
+            );
+        }
+    };
+    write("Old");
     tree.commit();
     let mut scanner = tree.scanner();
     scanner.ready(&[]).unwrap();
+    assert!(scanner.complete(Duration::ZERO).unwrap() > 0, "too few files for this story");
     complete(&mut scanner);
     let before = scanner.vocabulary(&[]);
-    tree.write("a.go", "package parts\n");
-    scanner.ready(&[]).unwrap();
+    write("New");
+    assert!(has(&scanner.ready(&[]).unwrap(), "NewHandler"));
     complete(&mut scanner);
-    tree.write("a.go", old);
-    // The file is parsed in the first answer of all as it is; only that its content is known can be seen on a larger tree.
+    write("Old");
     assert_eq!(scanner.ready(&[]).unwrap(), before);
+    assert_eq!(scanner.complete(Duration::ZERO).unwrap(), 0);
 }
 
 #[cfg(unix)]

@@ -21,11 +21,13 @@ pub enum Style {
     Prose,
 }
 
-/// Names of one file: how often each occurs, and what it is at most.
-pub type Names<'a> = HashMap<&'a str, (u32, Role), RandomState>;
+/// Names of one file: how often each occurs, and what it is at most. They are valid UTF-8.
+pub type Names<'a> = HashMap<&'a [u8], (u32, Role), RandomState>;
 
 /// Adds the names in `text`, which needs not be valid UTF-8.
 pub fn collect<'a>(text: &'a [u8], style: Style, names: &mut Names<'a>) {
+    // As many as a file of some size has; growing costs more than the room.
+    names.reserve((text.len() / 32).min(MOST_NAMES));
     let mut at = 0;
     // What the word before declares, and where that word ended.
     let mut declares: Option<(Role, usize)> = None;
@@ -39,48 +41,49 @@ pub fn collect<'a>(text: &'a [u8], style: Style, names: &mut Names<'a>) {
             at += 1;
         }
         let Some(word) = text.get(start..at) else { break };
-        let role = declares.take().filter(|&(_, end)| is_gap(text.get(end..start).unwrap_or_default()));
-        if style == Style::Code
-            && let Some(declared) = keyword(word)
-        {
-            declares = declared.map(|role| (role, at));
+        if let Some(role) = keyword(word) {
+            declares = Some((role, at));
             continue;
         }
-        let role = role.map_or(Role::Mentioned, |(role, _)| role);
-        if let Some(name) = identifier(word)
-            && (style == Style::Code || looks_like_code(name))
-        {
-            let (count, known) = names.entry(name).or_insert((0, role));
+        let role = match declares.take() {
+            Some((role, end)) if is_gap(text.get(end..start).unwrap_or_default()) => role,
+            _ => Role::Mentioned,
+        };
+        if LENGTHS.contains(&word.len()) && !byte.is_ascii_digit() {
+            let (count, known) = names.entry(word).or_insert((0, role));
             *count = count.saturating_add(1);
             *known = (*known).max(role);
         }
     }
+    // Once for each name, and not each time that it occurs.
+    names.retain(|word, (_, role)| {
+        if style == Style::Prose {
+            *role = Role::Mentioned;
+        }
+        str::from_utf8(word).is_ok_and(|name| is_name(name) && (style == Style::Code || looks_like_code(name)))
+    });
 }
 
-/// The word as the name that it may be.
-fn identifier(word: &[u8]) -> Option<&str> {
-    if !LENGTHS.contains(&word.len()) || word[0].is_ascii_digit() {
-        return None;
-    }
-    let name = str::from_utf8(word).ok()?;
-    let fine = name.is_ascii() || name.chars().all(|c| c.is_alphanumeric() || c == '_');
-    (fine && name.bytes().any(|byte| byte != b'_') && !is_data(name)).then_some(name)
+fn is_name(word: &str) -> bool {
+    let fine = word.is_ascii() || word.chars().all(|c| c.is_alphanumeric() || c == '_');
+    fine && word.bytes().any(|byte| byte != b'_') && !is_data(word)
 }
 
 /// Whether letters and digits alternate as in a hash or in base64: nobody says it.
 pub fn is_data(name: &str) -> bool {
     let bytes = name.as_bytes();
-    let changes =
-        bytes.windows(2).filter(|pair| pair.first().map(u8::is_ascii_digit) != pair.last().map(u8::is_ascii_digit));
-    let hexadecimal = bytes.len() >= 6 && bytes.iter().all(u8::is_ascii_hexdigit);
-    changes.count() > 4 || (hexadecimal && bytes.iter().any(u8::is_ascii_digit))
+    if !bytes.iter().any(u8::is_ascii_digit) {
+        return false;
+    }
+    let changes = bytes.windows(2).filter(|pair| matches!(pair, [a, b] if a.is_ascii_digit() != b.is_ascii_digit()));
+    changes.count() > 4 || (bytes.len() >= 6 && bytes.iter().all(u8::is_ascii_hexdigit))
 }
 
 /// Whether prose would not have it: an underscore or a capital within.
 fn looks_like_code(name: &str) -> bool {
     let inner = name.trim_matches('_').as_bytes();
-    inner.contains(&b'_')
-        || inner.windows(2).any(|pair| matches!(pair, [a, b] if a.is_ascii_lowercase() && b.is_ascii_uppercase()))
+    let rises = |pair: &[u8]| matches!(pair, [a, b] if a.is_ascii_lowercase() && b.is_ascii_uppercase());
+    inner.contains(&b'_') || inner.windows(2).any(rises)
 }
 
 /// Bytes of words. All of UTF-8 beyond ASCII is in; [`identifier`] looks closer.
@@ -103,21 +106,34 @@ fn is_gap(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.len() <= 4 && bytes.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'*'))
 }
 
-/// For a keyword of any of the usual languages what it declares, if anything.
-fn keyword(word: &[u8]) -> Option<Option<Role>> {
-    if word.len() > 9 {
-        return None;
-    }
-    Some(match word {
-        b"fn" | b"def" | b"func" | b"function" | b"fun" | b"sub" | b"defp" => Some(Role::Function),
-        b"struct" | b"class" | b"enum" | b"trait" | b"interface" | b"type" | b"union" | b"protocol" | b"record" => {
-            Some(Role::Type)
-        }
-        b"const" | b"static" | b"mod" | b"module" | b"package" | b"namespace" => Some(Role::Value),
-        b"let" | b"var" | b"val" | b"mut" | b"pub" | b"async" | b"await" | b"return" | b"import" | b"from" | b"use"
-        | b"if" | b"else" | b"for" | b"while" | b"in" | b"new" | b"extends" | b"final" | b"public" | b"private" => None,
+/// What a keyword of any of the usual languages declares. By length and first letter, since it is asked for every word.
+fn keyword(word: &[u8]) -> Option<Role> {
+    let (keyword, role): (&[u8], Role) = match (word.len(), word.first()?) {
+        (2, b'f') => (b"fn", Role::Function),
+        (3, b'd') => (b"def", Role::Function),
+        (3, b'f') => (b"fun", Role::Function),
+        (3, b's') => (b"sub", Role::Function),
+        (4, b'd') => (b"defp", Role::Function),
+        (4, b'f') => (b"func", Role::Function),
+        (8, b'f') => (b"function", Role::Function),
+        (4, b'e') => (b"enum", Role::Type),
+        (4, b't') => (b"type", Role::Type),
+        (5, b'c') if word.get(1) == Some(&b'l') => (b"class", Role::Type),
+        (5, b't') => (b"trait", Role::Type),
+        (5, b'u') => (b"union", Role::Type),
+        (6, b'r') => (b"record", Role::Type),
+        (6, b's') if word.get(2) == Some(&b'r') => (b"struct", Role::Type),
+        (8, b'p') => (b"protocol", Role::Type),
+        (9, b'i') => (b"interface", Role::Type),
+        (3, b'm') => (b"mod", Role::Value),
+        (5, b'c') => (b"const", Role::Value),
+        (6, b'm') => (b"module", Role::Value),
+        (6, b's') => (b"static", Role::Value),
+        (7, b'p') => (b"package", Role::Value),
+        (9, b'n') => (b"namespace", Role::Value),
         _ => return None,
-    })
+    };
+    (word == keyword).then_some(role)
 }
 
 #[cfg(test)]
@@ -128,10 +144,14 @@ mod tests {
 
     use super::*;
 
+    fn text_of(name: &[u8]) -> String {
+        str::from_utf8(name).unwrap().to_owned()
+    }
+
     fn names(text: &str, style: Style) -> Vec<(String, u32, Role)> {
         let mut names = Names::default();
         collect(text.as_bytes(), style, &mut names);
-        let mut names: Vec<_> = names.into_iter().map(|(name, (count, role))| (name.to_owned(), count, role)).collect();
+        let mut names: Vec<_> = names.into_iter().map(|(name, (count, role))| (text_of(name), count, role)).collect();
         names.sort();
         names
     }
@@ -171,6 +191,7 @@ mod tests {
                 let mut names = Names::default();
                 collect(&bytes, style, &mut names);
                 for (name, (count, _)) in names {
+                    let name = text_of(name);
                     prop_assert!(LENGTHS.contains(&name.len()));
                     prop_assert!(name.chars().all(|c| c.is_alphanumeric() || c == '_'));
                     let occurrences = bytes.windows(name.len()).filter(|window| *window == name.as_bytes()).count();
@@ -186,7 +207,7 @@ mod tests {
             collect(text.as_bytes(), Style::Code, &mut names);
             for word in &words {
                 let times = words.iter().filter(|other| *other == word).count();
-                prop_assert_eq!(names.get(word.as_str()).map(|found| found.0 as usize), Some(times));
+                prop_assert_eq!(names.get(word.as_bytes()).map(|found| found.0 as usize), Some(times));
             }
         }
     }
