@@ -149,7 +149,8 @@ impl Tree {
 
     /// Writes a name into a file; how long it takes until the vocabulary has it.
     fn edit(&self, scanner: &mut Scanner, number: usize) -> Duration {
-        let directory = sorted(&self.path).into_iter().filter(|path| path.is_dir()).nth(number).unwrap();
+        let mut packages = sorted(&self.path).into_iter().filter(|path| !path.ends_with(".git"));
+        let directory = packages.nth(number).unwrap();
         let name = format!("FreshlyWrittenName{}", char::from(b'A' + u8::try_from(number).unwrap()));
         std::fs::write(directory.join("fresh.rs"), format!("pub struct {name};\n")).unwrap();
         let started = Instant::now();

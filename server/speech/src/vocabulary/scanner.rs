@@ -12,7 +12,7 @@ use super::{Vocabulary, cache, rank, walk};
 
 /// Files that are parsed before the first answer: the hottest ones, as long as they are no more than this together.
 const FIRST_FILES: usize = 64;
-const FIRST_BYTES: u64 = 256 << 10;
+const FIRST_BYTES: u64 = 512 << 10;
 /// Files that count as worked on lately where git does not say it.
 const RECENT_FILES: usize = 100;
 /// Threads that read at most.
@@ -99,10 +99,12 @@ impl Scanner {
         let heat = self.heat();
         let mut hottest = self.incomplete(&heat);
         drop(heat);
-        let mut bytes = 0;
+        let mut left = FIRST_BYTES;
         hottest.retain(|path| {
-            bytes += self.index.files.get(path).map_or(0, |file| file.stamp.size);
-            bytes <= FIRST_BYTES
+            let size = self.index.files.get(path).map_or(0, |file| file.stamp.size);
+            let fits = size <= left;
+            left -= if fits { size } else { 0 };
+            fits
         });
         hottest.truncate(FIRST_FILES);
         self.read(&hottest, true, None);
