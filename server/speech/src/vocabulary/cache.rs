@@ -101,7 +101,7 @@ fn decode(body: &[u8]) -> Option<Index> {
     for _ in 0..reader.number()? {
         let difficulty = reader.byte()?;
         let name = str::from_utf8(reader.text()?).ok()?;
-        index.names.insert(name, difficulty)?;
+        index.names.insert(name.into(), difficulty)?;
     }
     let names = index.names.len() as u64;
     for _ in 0..reader.number()? {

@@ -37,6 +37,8 @@ pub struct Facts {
     pub recent: Vec<PathBuf>,
     /// What the refs were when the history was read; where they still are it is not read again.
     refs: Vec<u8>,
+    /// The root's path within the repository.
+    prefix: Vec<u8>,
 }
 
 impl Facts {
@@ -44,8 +46,13 @@ impl Facts {
     pub fn read(root: &Path, before: Option<&Self>) -> Self {
         let git = Git { root };
         // Of a directory within a repository only what is below it counts.
-        let Some(prefix) = git.run(&["rev-parse", "--show-prefix"]) else { return Self::default() };
-        let prefix = prefix.trim_ascii_end();
+        let prefix = match before.filter(|before| !before.refs.is_empty()) {
+            Some(before) => before.prefix.clone(),
+            None => match git.run(&["rev-parse", "--show-prefix"]) {
+                Some(prefix) => prefix.trim_ascii_end().to_vec(),
+                None => return Self::default(),
+            },
+        };
         std::thread::scope(|scope| {
             let status = scope.spawn(|| {
                 git.run(&[
@@ -62,8 +69,10 @@ impl Facts {
             let mut facts = git.history(before);
             let status = status.join().ok().flatten().unwrap_or_default();
             // Each entry is two letters, a space and the path from the repository's root.
-            let paths = status.split(|byte| *byte == 0).filter_map(|entry| entry.get(3..)?.strip_prefix(prefix));
+            let paths =
+                status.split(|byte| *byte == 0).filter_map(|entry| entry.get(3..)?.strip_prefix(prefix.as_slice()));
             facts.edited = paths.filter(|path| !path.is_empty()).take(MOST_CHANGED).map(path_of).collect();
+            facts.prefix = prefix;
             facts
         })
     }

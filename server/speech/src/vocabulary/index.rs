@@ -90,16 +90,19 @@ impl Names {
             return None;
         }
         let difficulty = difficulty(text);
-        self.insert(text, difficulty)
+        self.add(text.into(), difficulty)
     }
 
     /// As [`number`](Self::number) for a name whose difficulty is known.
-    pub fn insert(&mut self, text: &str, difficulty: u8) -> Option<u32> {
-        if let Some(number) = self.numbers.get(text) {
-            return *number;
+    pub fn insert(&mut self, text: Arc<str>, difficulty: u8) -> Option<u32> {
+        match self.numbers.get(&text) {
+            Some(number) => *number,
+            None => self.add(text, difficulty),
         }
+    }
+
+    fn add(&mut self, text: Arc<str>, difficulty: u8) -> Option<u32> {
         let number = u32::try_from(self.texts.len()).ok().filter(|_| difficulty > 0 && self.texts.len() < MOST_NAMES);
-        let text: Arc<str> = text.into();
         if number.is_some() {
             self.texts.push(text.clone());
             self.difficulties.push(difficulty);
@@ -126,9 +129,13 @@ impl Names {
     }
 
     /// Takes in the names of `other`: their numbers here by their numbers there.
-    pub fn take_in(&mut self, other: &Self) -> Vec<Option<u32>> {
+    pub fn take_in(&mut self, other: Self) -> Vec<Option<u32>> {
+        if self.numbers.is_empty() {
+            *self = other;
+            return (0..).map(Some).take(self.len()).collect();
+        }
         let names = other.texts.iter().zip(&other.difficulties);
-        names.map(|(text, difficulty)| self.insert(text, *difficulty)).collect()
+        names.map(|(text, difficulty)| self.insert(text.clone(), *difficulty)).collect()
     }
 }
 

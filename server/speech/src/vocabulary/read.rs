@@ -62,14 +62,16 @@ impl Reading<'_> {
             }
             share
         };
-        let shares: Vec<Share> = std::thread::scope(|scope| {
+        let mut shares: Vec<Share> = std::thread::scope(|scope| {
             // No more threads than there is work for: one changed file is read here.
             let others: Vec<_> = (1..self.threads.min(files.len())).map(|_| scope.spawn(work)).collect();
             let mine = work();
             others.into_iter().filter_map(|thread| thread.join().ok()).chain([mine]).collect()
         });
+        // The largest first: into an empty index its names go as they are.
+        shares.sort_unstable_by_key(|share| std::cmp::Reverse(share.names.len()));
         for share in shares {
-            let numbers = index.names.take_in(&share.names);
+            let numbers = index.names.take_in(share.names);
             for (number, contents) in share.files {
                 let Some(path) = files.get(number) else { continue };
                 let file = match contents {

@@ -24,31 +24,48 @@ pub enum Style {
 /// Names of one file: how often each occurs, and what it is at most. They are valid UTF-8.
 pub type Names<'a> = HashMap<&'a [u8], (u32, Role), RandomState>;
 
-/// Adds the names in `text`, which needs not be valid UTF-8.
+/// Adds the names in `text`, which needs not be valid UTF-8. What follows two slashes in a line of code is prose.
 pub fn collect<'a>(text: &'a [u8], style: Style, names: &mut Names<'a>) {
     // As many as a file of some size has; growing costs more than the room.
     names.reserve((text.len() / 32).min(MOST_NAMES));
     let mut at = 0;
+    let mut prose_until = if style == Style::Prose { text.len() } else { 0 };
     // What the word before declares, and where that word ended.
     let mut declares: Option<(Role, usize)> = None;
     while let Some(&byte) = text.get(at) {
-        if !is_word(byte) {
-            at += 1;
-            continue;
-        }
         let start = at;
-        while text.get(at).is_some_and(|&byte| is_word(byte)) {
+        let mut classes = 0;
+        while let Some(class @ 1..) = text.get(at).map(|&byte| CLASSES[usize::from(byte)]) {
+            classes |= class;
             at += 1;
+        }
+        if start == at {
+            at += 1;
+            if byte == b'/' && text.get(at) == Some(&b'/') && at > prose_until {
+                let rest = text.get(at..).unwrap_or_default();
+                prose_until = rest.iter().position(|byte| *byte == b'\n').map_or(text.len(), |length| at + length);
+            }
+            continue;
         }
         let Some(word) = text.get(start..at) else { break };
-        if let Some(role) = keyword(word) {
-            declares = Some((role, at));
-            continue;
+        let mut role = Role::Mentioned;
+        if start < prose_until {
+            // Most words of prose are neither looked up nor kept.
+            let plain = classes & UNDERSCORE == 0 && classes & (LOWER | UPPER) != LOWER | UPPER;
+            if plain || !looks_like_code(word) {
+                continue;
+            }
+        } else {
+            if let Some(declared) = keyword(word) {
+                declares = Some((declared, at));
+                continue;
+            }
+            if let Some((declared, end)) = declares.take()
+                && is_gap(text.get(end..start).unwrap_or_default())
+            {
+                role = declared;
+            }
         }
-        let role = match declares.take() {
-            Some((role, end)) if is_gap(text.get(end..start).unwrap_or_default()) => role,
-            _ => Role::Mentioned,
-        };
         if LENGTHS.contains(&word.len()) && !byte.is_ascii_digit() {
             let (count, known) = names.entry(word).or_insert((0, role));
             *count = count.saturating_add(1);
@@ -56,12 +73,7 @@ pub fn collect<'a>(text: &'a [u8], style: Style, names: &mut Names<'a>) {
         }
     }
     // Once for each name, and not each time that it occurs.
-    names.retain(|word, (_, role)| {
-        if style == Style::Prose {
-            *role = Role::Mentioned;
-        }
-        str::from_utf8(word).is_ok_and(|name| is_name(name) && (style == Style::Code || looks_like_code(name)))
-    });
+    names.retain(|word, _| str::from_utf8(word).is_ok_and(is_name));
 }
 
 fn is_name(word: &str) -> bool {
@@ -80,22 +92,32 @@ pub fn is_data(name: &str) -> bool {
 }
 
 /// Whether prose would not have it: an underscore or a capital within.
-fn looks_like_code(name: &str) -> bool {
-    let inner = name.trim_matches('_').as_bytes();
+fn looks_like_code(word: &[u8]) -> bool {
+    let start = word.iter().position(|byte| *byte != b'_').unwrap_or(word.len());
+    let end = word.iter().rposition(|byte| *byte != b'_').map_or(start, |last| last + 1);
+    let inner = word.get(start..end).unwrap_or_default();
     let rises = |pair: &[u8]| matches!(pair, [a, b] if a.is_ascii_lowercase() && b.is_ascii_uppercase());
     inner.contains(&b'_') || inner.windows(2).any(rises)
 }
 
-/// Bytes of words. All of UTF-8 beyond ASCII is in; [`identifier`] looks closer.
-fn is_word(byte: u8) -> bool {
-    WORD[usize::from(byte)]
-}
+const LOWER: u8 = 1;
+const UPPER: u8 = 2;
+const UNDERSCORE: u8 = 4;
+/// Digits, and all of UTF-8 beyond ASCII; [`is_name`] looks closer.
+const OTHER: u8 = 8;
 
-static WORD: [bool; 256] = {
-    let mut table = [false; 256];
+/// What kind of part of a word each byte is; 0: none.
+static CLASSES: [u8; 256] = {
+    let mut table = [0; 256];
     let mut byte = 0;
     while byte < 256 {
-        table[byte] = byte >= 0x80 || (byte as u8).is_ascii_alphanumeric() || byte as u8 == b'_';
+        table[byte] = match byte as u8 {
+            b'a'..=b'z' => LOWER,
+            b'A'..=b'Z' => UPPER,
+            b'_' => UNDERSCORE,
+            b'0'..=b'9' | 0x80.. => OTHER,
+            _ => 0,
+        };
         byte += 1;
     }
     table
@@ -174,6 +196,14 @@ mod tests {
         let text = "The queue calls `claim_next` on SQLite; see fanOut and the Server. __ A_";
         let found: Vec<_> = names(text, Style::Prose).into_iter().map(|found| found.0).collect();
         assert_eq!(found, ["claim_next", "fanOut"]);
+    }
+
+    #[test]
+    fn a_comment_in_code_is_prose() {
+        let text = "let tokio = spawn(); // calls serde and claim_next\nlet axum = 1;\n/// A HeartBeat of hyper";
+        let mut found: Vec<_> = names(text, Style::Code).into_iter().map(|found| found.0).collect();
+        found.retain(|name| name != "let" && name != "spawn");
+        assert_eq!(found, ["HeartBeat", "axum", "claim_next", "tokio"]);
     }
 
     #[test]
