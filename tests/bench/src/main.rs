@@ -11,6 +11,7 @@ mod place;
 mod program;
 mod result;
 mod server;
+mod vocabulary;
 mod workspace;
 
 use std::process::ExitCode;
@@ -36,6 +37,9 @@ fn main() -> ExitCode {
     }
     if "workspace".contains(&wanted) {
         runtime.block_on(workspace::measure(&mut results));
+    }
+    if "vocabulary".contains(&wanted) {
+        vocabulary::measure(&mut results);
     }
     results.end()
 }

@@ -1,0 +1,13 @@
+(type_spec name: (_) @type)
+(type_alias name: (_) @type)
+(function_declaration name: (_) @function)
+(method_declaration name: (_) @function)
+(method_elem name: (_) @function)
+(package_clause (package_identifier) @value)
+(source_file (const_declaration (const_spec name: (identifier) @value)))
+(source_file (var_declaration (var_spec name: (identifier) @value)))
+(source_file (var_declaration (var_spec_list (var_spec name: (identifier) @value))))
+(field_declaration name: (_) @value)
+(call_expression function: (identifier) @reference)
+(call_expression function: (selector_expression field: (_) @reference))
+(type_identifier) @reference

@@ -1,0 +1,11 @@
+(class_declaration name: (_) @type)
+(interface_declaration name: (_) @type)
+(enum_declaration name: (_) @type)
+(record_declaration name: (_) @type)
+(annotation_type_declaration name: (_) @type)
+(method_declaration name: (_) @function)
+(enum_constant name: (_) @value)
+(field_declaration declarator: (variable_declarator name: (identifier) @value))
+(method_invocation name: (_) @reference)
+(object_creation_expression type: (type_identifier) @reference)
+(type_identifier) @reference

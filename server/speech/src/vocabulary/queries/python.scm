@@ -1,0 +1,7 @@
+(class_definition name: (_) @type)
+(function_definition name: (_) @function)
+(module (expression_statement (assignment left: (identifier) @value)))
+(class_definition body: (block (expression_statement (assignment left: (identifier) @value))))
+(call function: (identifier) @reference)
+(call function: (attribute attribute: (identifier) @reference))
+(decorator (identifier) @reference)
