@@ -135,30 +135,27 @@ impl Activity {
 }
 
 /// What a clip holds, for a decision whether it is worth an engine's time.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     pub duration: Duration,
     /// How much of it is speech, pauses not counted.
     pub speech: Duration,
+    /// The samples from a margin of 250 ms before the first word to one after the last; `None` where nobody speaks.
+    pub spoken: Option<Range<usize>>,
     pub level: Level,
 }
 
 /// Listens to the whole of a clip.
 pub fn summary(clip: &Clip) -> Summary {
-    let (spoken, _) = listened(clip);
-    Summary { duration: clip.duration(), speech: duration_of(spoken), level: Level::of(&clip.samples) }
-}
-
-/// The samples from a margin of 250 ms before the first word to one after the last; `None` where nobody speaks.
-pub fn spoken_range(clip: &Clip) -> Option<Range<usize>> {
-    let (_, range) = listened(clip);
+    let (frames, range) = listened(clip);
     let margin = samples_in(MARGIN);
-    range.map(|range| range.start.saturating_sub(margin)..(range.end + margin).min(clip.samples.len()))
+    let spoken = range.map(|range| range.start.saturating_sub(margin)..(range.end + margin).min(clip.samples.len()));
+    Summary { duration: clip.duration(), speech: duration_of(frames), spoken, level: Level::of(&clip.samples) }
 }
 
 /// The clip without the silence before and after what is said; empty where nobody speaks.
 pub fn trim(clip: &Clip) -> Clip {
-    let samples = spoken_range(clip).and_then(|range| clip.samples.get(range)).unwrap_or_default();
+    let samples = summary(clip).spoken.and_then(|range| clip.samples.get(range)).unwrap_or_default();
     Clip { samples: samples.to_vec() }
 }
 

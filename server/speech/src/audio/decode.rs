@@ -21,7 +21,8 @@ pub const MAX_DURATION: Duration = Duration::from_secs(10 * 60);
 /// The sound of a file, by what its bytes are.
 ///
 /// A file that breaks off gives what was there. At most [`MAX_DURATION`] is decoded, whatever the file claims, so a small file
-/// cannot become much work; how large a file may be is the caller's to check.
+/// cannot become much work; how large a file may be is the caller's to check. It takes up to a second or two: not on an event
+/// loop.
 ///
 /// # Errors
 /// [`AudioError`], when the format is not known, no sample can be read, most of it is damaged, or it is too long.
@@ -39,7 +40,7 @@ pub fn decode_within(bytes: &[u8], limit: Duration) -> Result<Clip, AudioError> 
 
 fn decode_as(format: Format, bytes: &[u8], limit: Duration) -> Result<Clip, AudioError> {
     let damaged = |error: Error| opening_failed(format, &error);
-    let source = MediaSourceStream::new(Box::new(Cursor::new(bytes.to_vec())), MediaSourceStreamOptions::default());
+    let source = MediaSourceStream::new(Box::new(Cursor::new(bytes)), MediaSourceStreamOptions::default());
     let mut hint = Hint::new();
     hint.with_extension(format.as_str());
     let mut reader = symphonia::default::get_probe()

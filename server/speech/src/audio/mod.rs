@@ -11,7 +11,7 @@ mod resample;
 
 use std::time::Duration;
 
-pub use activity::{Activity, ActivityEvent, ActivitySettings, Summary, spoken_range, summary, trim};
+pub use activity::{Activity, ActivityEvent, ActivitySettings, Summary, summary, trim};
 pub use decode::{MAX_DURATION, decode, decode_within};
 pub(crate) use encode::pcm16;
 pub use encode::{flac, wav};

@@ -97,12 +97,10 @@ impl Engines {
 
 /// How much speech there is, where what is kept begins in seconds, and what is kept.
 fn spoken_part(clip: &Clip) -> (Duration, f64, Clip) {
-    let speech = audio::summary(clip).speech;
-    let (range, trimmed) = match audio::spoken_range(clip) {
-        Some(range) => (range.clone(), clip.samples.get(range).unwrap_or_default().to_vec()),
-        None => (0..0, Vec::new()),
-    };
-    (speech, range.start as f64 / f64::from(RATE), Clip { samples: trimmed })
+    let audio::Summary { speech, spoken, .. } = audio::summary(clip);
+    let range = spoken.unwrap_or_default();
+    let offset = range.start as f64 / f64::from(RATE);
+    (speech, offset, Clip { samples: clip.samples.get(range).unwrap_or_default().to_vec() })
 }
 
 fn checked(

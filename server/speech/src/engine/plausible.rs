@@ -232,20 +232,18 @@ fn without_sounds(text: &str) -> String {
         kept.push_str(before);
         let opening = from.chars().next().unwrap_or_default();
         let inside = &from[opening.len_utf8()..];
+        let sung = NOTES.contains(&opening);
         let closed = match opening {
-            '[' => inside.find(']').map(|end| (end, 1)),
-            '(' => inside.find(')').map(|end| (end, 1)),
-            '*' => inside.find('*').map(|end| (end, 1)),
-            '（' => inside.find('）').map(|end| (end, '）'.len_utf8())),
-            '【' => inside.find('】').map(|end| (end, '】'.len_utf8())),
-            note => inside.rfind(NOTES).map(|end| (end, note.len_utf8())),
+            '[' => inside.split_once(']'),
+            '(' => inside.split_once(')'),
+            '*' => inside.split_once('*'),
+            '（' => inside.split_once('）'),
+            '【' => inside.split_once('】'),
+            _ => inside.split_once(NOTES),
         };
         match closed {
-            Some((end, closing)) if NOTES.contains(&opening) || is_sound(&inside[..end]) => {
-                let closing = inside[end..].chars().next().map_or(closing, char::len_utf8);
-                rest = &inside[end + closing..];
-            }
-            None if NOTES.contains(&opening) => rest = inside,
+            Some((described, after)) if sung || is_sound(described) => rest = after,
+            None if sung => rest = inside,
             _ => {
                 kept.push(opening);
                 rest = inside;

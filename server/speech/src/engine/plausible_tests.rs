@@ -87,6 +87,7 @@ fn sounds_are_taken_out_of_what_was_said() {
         ("[coughs] Add a retry. (keyboard clicking)", "Add a retry."),
         ("Fix the *sighs* login page.", "Fix the login page."),
         ("♪ ♪ Stop the agent.", "Stop the agent."),
+        ("♪ la la ♪ Stop the agent. ♪", "Stop the agent."),
         ("Stop the agent. ♪", "Stop the agent."),
         ("Restart (dramatic music continues) the build", "Restart the build"),
     ];

@@ -6,7 +6,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use secrecy::SecretString;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -35,11 +35,14 @@ const MAX_MESSAGE: usize = 1 << 20;
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// A stream of what somebody says. Dropping it ends it without an answer.
+///
+/// Its text is what Deepgram heard: [`super::super::plausible`] is for the caller, who has the recording.
 #[derive(Debug)]
 pub struct Live {
     sound: mpsc::Sender<Vec<u8>>,
     interim: watch::Receiver<String>,
-    task: JoinHandle<Result<Transcript, EngineError>>,
+    /// The one task of the stream, which is stopped when this is dropped.
+    task: JoinSet<Result<Transcript, EngineError>>,
 }
 
 impl Live {
@@ -68,7 +71,9 @@ impl Live {
             language,
             model: settings.model.clone(),
         };
-        Ok(Self { sound, interim, task: tokio::spawn(session.run(pieces)) })
+        let mut task = JoinSet::new();
+        task.spawn(session.run(pieces));
+        Ok(Self { sound, interim, task })
     }
 
     /// Sends samples, 16 kHz mono. It never waits, so a capture thread may call it.
@@ -98,13 +103,10 @@ impl Live {
     pub async fn finish(self) -> Result<Transcript, EngineError> {
         let Self { sound, interim, mut task } = self;
         drop((sound, interim));
-        match timeout(LAST_WORDS, &mut task).await {
-            Ok(Ok(ended)) => ended,
-            Ok(Err(_)) => Err(EngineError::new(NAME, ErrorKind::Unavailable)),
-            Err(_) => {
-                task.abort();
-                Err(EngineError::new(NAME, ErrorKind::Timeout))
-            }
+        match timeout(LAST_WORDS, task.join_next()).await {
+            Ok(Some(Ok(ended))) => ended,
+            Ok(_) => Err(EngineError::new(NAME, ErrorKind::Unavailable)),
+            Err(_) => Err(EngineError::new(NAME, ErrorKind::Timeout)),
         }
     }
 }

@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use cadence_fakes::speech::{Reply, SENTENCE, Said, SpeechApi};
 use url::Url;
 
@@ -140,6 +142,24 @@ async fn a_stream_that_is_over_takes_no_more() {
     // The channel of interim texts closes with the stream.
     while interim.changed().await.is_ok() {}
     assert_eq!(live.send(&[0.1; 320]).expect_err("over").kind, ErrorKind::Unavailable);
+}
+
+#[tokio::test]
+async fn a_stream_on_which_nobody_speaks_is_kept_alive() {
+    let api = SpeechApi::start();
+    api.say(said(&[(1, Said::Interim("add".to_owned())), (usize::MAX, Said::Final("Add.".to_owned()))]));
+    let live = engine(&api).live(&request()).await.expect("a stream");
+    live.send(&[0.1; 320]).expect("sent");
+    let mut interim = live.interim();
+    interim.wait_for(|text| text == "add").await.expect("the first word");
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(9)).await;
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::resume();
+    live.finish().await.expect("a transcript");
+    assert_eq!(api.requests()[0].messages, [r#"{"type":"KeepAlive"}"#, r#"{"type":"CloseStream"}"#]);
 }
 
 #[tokio::test]
