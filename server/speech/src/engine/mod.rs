@@ -1,7 +1,7 @@
 //! Engines that make text of speech.
 //!
 //! [`OpenAi`] speaks to the Whisper API and to whatever is compatible with it, [`Deepgram`] to Deepgram, also while somebody
-//! still speaks ([`Live`]). [`Engines`] tries them in an order.
+//! still speaks ([`Live`]), and `Local` (feature `local`) runs whisper.cpp in the process. [`Engines`] tries them in an order.
 //! HTTP clients need the process's TLS provider: install rustls's before the first engine is made.
 
 mod chain;
@@ -9,6 +9,8 @@ mod deepgram;
 mod error;
 mod http;
 mod language;
+#[cfg(feature = "local")]
+mod local;
 pub mod models;
 mod openai;
 mod plausible;
@@ -27,6 +29,8 @@ pub use chain::{Engines, EnginesError, Heard};
 pub use deepgram::{Deepgram, DeepgramSettings, Live};
 pub use error::{EngineError, ErrorKind};
 pub use http::Patience;
+#[cfg(feature = "local")]
+pub use local::{Local, LocalSettings};
 pub use openai::{OpenAi, OpenAiSettings};
 pub use plausible::plausible;
 
