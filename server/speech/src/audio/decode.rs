@@ -101,10 +101,13 @@ impl Decoder {
     fn new(format: Format, parameters: &AudioCodecParameters) -> Result<Self, AudioError> {
         if parameters.codec == CODEC_ID_OPUS {
             // More than two channels are several streams in one packet (RFC 7845, section 5.1.1); nobody speaks in surround.
-            let channels = parameters.channels.as_ref().map_or(2, |channels| channels.count());
-            return OpusPackets::new(channels, parameters.extra_data.as_deref())
-                .map(|opus| Self::Opus(Box::new(opus)))
-                .map_err(|_| AudioError::Unsupported { format, what: format!("Opus of {channels} channels") });
+            let channels = parameters.channels.as_ref().map_or(1, |channels| channels.count());
+            let unsupported = || AudioError::Unsupported { format, what: format!("Opus of {channels} channels") };
+            if channels > 2 {
+                return Err(unsupported());
+            }
+            let opus = OpusPackets::new(parameters.extra_data.as_deref()).map_err(|_| unsupported())?;
+            return Ok(Self::Opus(Box::new(opus)));
         }
         symphonia::default::get_codecs()
             .make_audio_decoder(parameters, &AudioDecoderOptions::default())
@@ -116,9 +119,8 @@ impl Decoder {
     fn decode(&mut self, packet: &Packet, sink: &mut Sink) -> Result<bool, AudioError> {
         match self {
             Self::Opus(opus) => {
-                let channels = opus.channels();
                 let Ok(samples) = opus.decode(&packet.data) else { return Ok(false) };
-                sink.push(OPUS_RATE, channels, samples)?;
+                sink.push(OPUS_RATE, 1, samples)?;
             }
             Self::Other { decoder, samples } => {
                 let Ok(buffer) = decoder.decode(packet) else { return Ok(false) };

@@ -33,7 +33,7 @@ fn original() -> Clip {
 fn likeness(a: &[f32], b: &[f32]) -> f32 {
     let correlation = |shift: usize, a: &[f32], b: &[f32]| {
         let (mut product, mut of_a, mut of_b) = (0.0, 0.0, 0.0);
-        for (a, b) in a.iter().skip(shift).zip(b) {
+        for (a, b) in a.iter().skip(shift).zip(b).step_by(5) {
             product += a * b;
             of_a += a * a;
             of_b += b * b;
