@@ -5,3 +5,4 @@
 #![allow(clippy::expect_used)]
 
 pub mod messages;
+pub mod speech;

@@ -1,1 +1,71 @@
 //! Engines that make text of speech.
+//!
+//! [`OpenAi`] speaks to the Whisper API and to whatever is compatible with it, [`Deepgram`] to Deepgram, also while somebody
+//! still speaks ([`Live`]). [`Engines`] tries them in an order.
+//! HTTP clients need the process's TLS provider: install rustls's before the first engine is made.
+
+mod chain;
+mod deepgram;
+mod error;
+mod http;
+mod language;
+pub mod models;
+mod openai;
+mod plausible;
+#[cfg(test)]
+mod test_support;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use cadence_protocol::Segment;
+
+use crate::audio::Clip;
+
+pub use chain::{Engines, EnginesError, Heard};
+pub use deepgram::{Deepgram, DeepgramSettings, Live};
+pub use error::{EngineError, ErrorKind};
+pub use http::Patience;
+pub use openai::{OpenAi, OpenAiSettings};
+pub use plausible::plausible;
+
+/// A future that can be kept in a box; engines are chosen at run time.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Something that makes text of speech.
+pub trait Engine: Send + Sync {
+    /// The name by which it is configured and reported: `openai`, `deepgram`, `local`.
+    fn name(&self) -> &'static str;
+
+    /// The text of a recording.
+    fn transcribe<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Transcript, EngineError>>;
+
+    /// Gets ready while somebody still speaks: opens the connection, loads the model. A failure shows at the request.
+    fn warm_up(&self) -> BoxFuture<'_, ()>;
+}
+
+/// What is to be transcribed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Request {
+    pub clip: Arc<Clip>,
+    /// ISO 639-1 code of what is spoken; none lets the engine find out.
+    pub language: Option<String>,
+    /// Text in the style of what may be said, for engines that continue a text. Its end counts most.
+    pub prompt: Option<String>,
+    /// Identifiers and names that may be said, the most useful first, for engines that listen for terms.
+    pub keyterms: Vec<String>,
+}
+
+/// What an engine heard.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Transcript {
+    pub text: String,
+    /// ISO 639-1 code, where the engine told or was told.
+    pub language: Option<String>,
+    /// In order; empty where the engine does not tell.
+    pub segments: Vec<Segment>,
+    /// [`Engine::name`] of the engine that heard it.
+    pub engine: &'static str,
+    pub model: Option<String>,
+}
