@@ -22,4 +22,6 @@ mod storage;
 mod stream;
 mod support;
 mod take;
+#[cfg(target_os = "linux")]
+mod voice;
 mod warm;
