@@ -1,4 +1,4 @@
-//! The microphone: capture, level, and the end of speech. No understanding here.
+//! The microphone: capture, level, the end of speech, push to talk, and speaking. No understanding here.
 //!
 //! Nothing of the system's sound is loaded before [`devices`] or [`start`] is called, and nothing that it prints reaches the
 //! screen. Built without the feature `voice`, both say that this program has no microphone.
@@ -11,13 +11,19 @@ mod capture;
 #[cfg(feature = "voice")]
 mod device;
 mod error;
+#[allow(dead_code, reason = "for the screen of `cadence voice`")]
+mod keyboard;
 mod listener;
 mod quiet;
 #[cfg(feature = "voice")]
 mod source;
+#[allow(dead_code, reason = "for the screen of `cadence voice`")]
+mod speak;
 #[cfg(not(feature = "voice"))]
 mod stub;
 mod take;
+#[allow(dead_code, reason = "for the screen of `cadence voice`")]
+mod talk;
 
 pub use capture::{Options, start};
 #[cfg(feature = "voice")]
@@ -28,7 +34,13 @@ pub use listener::Heard;
 pub use stub::devices;
 pub use take::{End, Take};
 #[allow(unused_imports, reason = "for the screen of `cadence voice`")]
-pub use {capture::Recorder, take::Trouble};
+pub use {
+    capture::Recorder,
+    keyboard::Keyboard,
+    speak::Speaker,
+    take::Trouble,
+    talk::{Action, Key, Kind, Talk},
+};
 
 use serde::Serialize;
 
