@@ -11,6 +11,7 @@ mod follow;
 mod render;
 mod terminal;
 mod text;
+mod voice;
 
 fn main() -> std::process::ExitCode {
     cli::main()

@@ -11,6 +11,7 @@ mod serve;
 mod server;
 mod tasks;
 mod verify;
+mod voice;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ pub enum Command {
     Run(Box<run::Args>),
     Tasks(tasks::Args),
     Approvals(approvals::Args),
+    Voice(voice::Args),
     Demo(demo::Args),
     Doctor(doctor::Args),
     Config(config::Args),
@@ -84,6 +86,7 @@ impl Context {
             Command::Run(args) => block_on(run::run(context, *args)),
             Command::Tasks(args) => block_on(tasks::run(context, args)),
             Command::Approvals(args) => block_on(approvals::run(context, args)),
+            Command::Voice(args) => block_on(voice::run(context, args)),
             Command::Demo(args) => block_on(demo::run(context, args)),
             Command::Server(args) => block_on(server::run(context, args)),
             Command::Serve(args) => serve::run(&context, args),

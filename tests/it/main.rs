@@ -23,4 +23,6 @@ mod storage;
 mod stream;
 mod support;
 mod take;
+#[cfg(target_os = "linux")]
+mod voice;
 mod warm;

@@ -1,0 +1,5 @@
+//! The microphone: what is played into it is heard, and what is wrong with it is said.
+
+mod library;
+mod microphone;
+mod record;
