@@ -4,7 +4,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::Timestamp;
+use crate::{Approval, PermissionMode, Task, TaskSourceKind, Timestamp};
 
 /// What somebody wants who said or wrote something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -121,6 +121,28 @@ pub struct Segment {
     pub text: String,
 }
 
+/// What something that is said is understood with.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ParseContext {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repo_url: Option<String>,
+    /// A checkout on the server's own machine whose vocabulary is used; taken only from loopback.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repo_path: Option<String>,
+    /// Identifiers and names that may be spoken of, the most useful first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vocabulary: Vec<String>,
+    /// Keys and addresses of engines and of the model that is asked where the grammar is not sure (`OPENAI_*`, `DEEPGRAM_*`,
+    /// `ANTHROPIC_*`), over the server's own; taken only from loopback, never stored.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
+    /// The task that "it" means.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current: Option<Uuid>,
+}
+
 /// Body of `POST /api/voice/transcribe` and `/api/voice/command` as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -134,12 +156,8 @@ pub struct TranscribeRequest {
     /// ISO 639-1 code of what is spoken; none lets the engine find out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
-    /// Identifiers and names that may be spoken of, the most useful first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub vocabulary: Vec<String>,
-    /// A checkout on the server's own machine whose vocabulary is used.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub repo_path: Option<String>,
+    #[serde(flatten)]
+    pub context: ParseContext,
 }
 
 /// Answer of `POST /api/voice/transcribe`.
@@ -168,12 +186,8 @@ pub struct Transcription {
 #[serde(rename_all = "camelCase")]
 pub struct ParseRequest {
     pub text: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub repo_url: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub repo_path: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub vocabulary: Vec<String>,
+    #[serde(flatten)]
+    pub context: ParseContext,
 }
 
 /// Body of `POST /api/input/text`.
@@ -182,16 +196,140 @@ pub struct ParseRequest {
 #[serde(rename_all = "camelCase")]
 pub struct InputText {
     pub text: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub repo_url: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub repo_path: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub vocabulary: Vec<String>,
+    #[serde(flatten)]
+    pub context: ParseContext,
     /// Somebody has seen what it was understood as.
     #[serde(default)]
     pub confirmed: bool,
-    /// What a new task is created with, by the names of `POST /api/tasks`.
+    /// What it was understood as; with `confirmed`, this is carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<VoiceCommand>,
+    /// What a new task is created with beside what was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskDefaults>,
+}
+
+/// What a new task is created with beside what was said, by the names of `POST /api/tasks`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TaskDefaults {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branch: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permission_mode: Option<PermissionMode>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget_usd: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_turns: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_secs: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<TaskSourceKind>,
+    /// Variables for the agent's process. Never shown again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
+}
+
+/// Answer of `POST /api/input/text`, and of `POST /api/voice/command` with what it was carried out on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct InputAnswer {
+    pub command: VoiceCommand,
+    /// The new task, where one was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<Task>,
+    /// What came of any other intent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<InputOutcome>,
+    /// Nothing was done: somebody has to see it first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub needs_confirmation: bool,
+    /// What else is to be known, as why a model could not be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// `text` or `voice`.
+    pub source: String,
+}
+
+/// What came of a command.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct InputOutcome {
+    /// A sentence for people.
+    pub message: String,
+    /// The tasks that it was about, as they are now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tasks: Vec<Task>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Approval>,
+}
+
+/// Answer of `POST /api/voice/parse`: the command, and what else is to be known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct Parsed {
     #[serde(flatten)]
-    pub fields: BTreeMap<String, serde_json::Value>,
+    pub command: VoiceCommand,
+    /// Work would be destroyed, or it is not clear enough to be done at once.
+    pub needs_confirmation: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// Answer of `POST /api/voice/command`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct SpokenCommand {
+    pub transcription: Transcription,
+    pub command: VoiceCommand,
+    /// With `execute=true`: what was done, or that somebody has to see it first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<InputAnswer>,
+}
+
+/// What a client sends on `/api/voice/stream`, beside binary frames with samples: mono, 16 kHz, signed 16 bit, little endian.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum VoiceFrame {
+    /// First of all.
+    Start(Box<VoiceStart>),
+    /// Nothing more is said.
+    End,
+    /// What was said is not wanted.
+    Cancel,
+}
+
+/// How a stream of speech is to be taken.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VoiceStart {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub language: Option<String>,
+    #[serde(flatten)]
+    pub context: ParseContext,
+}
+
+/// What the server says on `/api/voice/stream`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum VoiceAnswer {
+    /// Samples are taken.
+    Ready { engine: String },
+    /// What was understood so far; each replaces the one before.
+    Interim { text: String },
+    /// The whole, and what it wants.
+    Final { transcription: Box<Transcription>, parsed: Box<Parsed> },
+    /// Nothing comes of it.
+    Error { code: String, error: String, hint: Option<String> },
 }

@@ -7,7 +7,9 @@ pub mod audio;
 pub mod engine;
 pub mod intent;
 pub mod restore;
+pub mod settings;
 mod spoken;
 pub mod vocabulary;
 
+pub use settings::Settings;
 pub use spoken::spoken;

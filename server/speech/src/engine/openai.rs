@@ -30,13 +30,15 @@ pub struct OpenAiSettings {
     /// None for a server of one's own that wants none.
     pub key: Option<SecretString>,
     pub model: String,
+    /// 0 to 1: how freely words are chosen. None takes the likeliest.
+    pub temperature: Option<f32>,
     pub patience: Patience,
 }
 
 impl OpenAiSettings {
     /// The model `whisper-1`, no key, and the usual [`Patience`].
     pub fn new(url: Url) -> Self {
-        Self { url, key: None, model: "whisper-1".to_owned(), patience: Patience::default() }
+        Self { url, key: None, model: "whisper-1".to_owned(), temperature: None, patience: Patience::default() }
     }
 }
 
@@ -171,7 +173,7 @@ impl OpenAi {
             .part("file", part)
             .text("model", self.settings.model.clone())
             .text("response_format", answer)
-            .text("temperature", "0");
+            .text("temperature", self.settings.temperature.unwrap_or_default().to_string());
         if let Some(language) = &request.language {
             form = form.text("language", language.clone());
         }
