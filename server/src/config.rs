@@ -25,6 +25,9 @@ pub struct ServeConfig {
     /// Agent of tasks that name none.
     pub default_agent: String,
     pub retention: Retention,
+    pub voice: cadence_speech::Settings,
+    /// Keys and addresses of speech engines and models ([`crate::VOICE_VARIABLES`]).
+    pub voice_environment: std::collections::BTreeMap<String, String>,
 }
 
 /// How long is kept what nobody needs for the work itself.

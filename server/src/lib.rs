@@ -10,7 +10,9 @@ pub mod state;
 pub mod store;
 pub mod upkeep;
 pub mod verify;
+mod voice;
 
 pub use config::{Exit, Retention, ServeConfig, ServeError};
 pub use http::openapi;
 pub use start::{DataLock, serve};
+pub use voice::VARIABLES as VOICE_VARIABLES;

@@ -28,6 +28,7 @@ use crate::http::{Activity, App, Gate, Patience, router};
 use crate::queue::Queue;
 use crate::store::{Principal, Store, StoreError, file};
 use crate::upkeep::Upkeep;
+use crate::voice::Voice;
 
 /// Name of the user that the server's own token belongs to.
 const OWNER: &str = "owner";
@@ -73,6 +74,7 @@ pub async fn serve(
     let owner = Principal { user_id, name: OWNER.to_owned(), scopes: vec!["*".to_owned()] };
     let gate = Gate::new(config.token.as_ref().map(|token| (token.expose_secret(), owner)));
 
+    let voice = Voice::new(config.voice, config.voice_environment, &config.data_dir);
     let closing = CancellationToken::new();
     let agents = Agents::new(vec![Arc::new(Claude), Arc::new(Demo)]);
     let workspaces = Arc::new(Workspaces::new(&config.data_dir).with_warm(config.warm_workspaces));
@@ -83,6 +85,7 @@ pub async fn serve(
         gate: Arc::new(gate),
         workspaces: workspaces.clone(),
         activity: activity.clone(),
+        voice: Arc::new(voice),
         default_agent: config.default_agent.clone(),
         retention: config.retention,
         agents: agents.names(),

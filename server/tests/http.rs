@@ -38,6 +38,8 @@ fn config(data_dir: PathBuf) -> ServeConfig {
         lease_secs: 30,
         default_agent: "demo".into(),
         retention: Retention::default(),
+        voice: cadence_speech::Settings::default(),
+        voice_environment: std::collections::BTreeMap::new(),
     }
 }
 

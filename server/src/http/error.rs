@@ -46,6 +46,11 @@ impl Failure {
         failure
     }
 
+    /// What went wrong, for people.
+    pub fn sentence(&self) -> &str {
+        &self.error.error
+    }
+
     pub fn unauthorized(error: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", error)
     }

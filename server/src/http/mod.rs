@@ -10,6 +10,7 @@ mod input;
 mod intake;
 mod prune;
 mod tasks;
+mod voice;
 mod ws;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,11 +38,17 @@ pub use ws::Patience;
 
 use crate::config::Retention;
 use crate::store::{Store, StoreError};
+use crate::voice::Voice;
 
 /// Largest body of a request, in bytes.
 const BODY_LIMIT: usize = 1024 * 1024;
 /// Longest time that an answer may take, streams left out.
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Largest body with a recording, in bytes: one of [`voice::LARGEST`] in base64, and what is said beside it.
+const SOUND_LIMIT: usize = voice::LARGEST / 3 * 4 + 2 * BODY_LIMIT;
+/// Longest time that a recording may take: engines are given a minute each.
+const SOUND_TIMEOUT: Duration = Duration::from_secs(180);
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -50,6 +57,7 @@ pub struct App {
     pub gate: Arc<Gate>,
     pub workspaces: Arc<Workspaces>,
     pub activity: Arc<Activity>,
+    pub voice: Arc<Voice>,
     pub default_agent: String,
     pub retention: Retention,
     /// Names of the agents that run here.
@@ -142,17 +150,24 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(approvals::decide))
         .routes(routes!(events::one))
         .routes(routes!(input::command))
+        .routes(routes!(input::text))
+        .routes(routes!(voice::parse))
         .routes(routes!(prune::prune))
 }
 
 /// What lasts as long as the client wants.
 fn streams() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(events::list)).routes(routes!(ws::upgrade))
+    OpenApiRouter::new().routes(routes!(events::list)).routes(routes!(ws::upgrade)).routes(routes!(voice::stream))
+}
+
+/// What takes recordings.
+fn sound() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(voice::transcribe)).routes(routes!(voice::command))
 }
 
 /// The OpenAPI document, generated from the handlers.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    let (_, mut document) = api().merge(streams()).split_for_parts();
+    let (_, mut document) = api().merge(streams()).merge(sound()).split_for_parts();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
     document
 }
@@ -167,10 +182,15 @@ pub fn router(app: App) -> Router {
         .route("/api/openapi.json", get(|| async { Json(openapi()) }))
         .route("/api/docs", get(docs::page))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, TIMEOUT));
+    let (sound, _) = sound().split_for_parts();
+    let sound = sound
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, SOUND_TIMEOUT))
+        .layer(RequestBodyLimitLayer::new(SOUND_LIMIT));
     answers
         .merge(streams)
-        .layer(DefaultBodyLimit::disable())
         .layer(RequestBodyLimitLayer::new(BODY_LIMIT))
+        .merge(sound)
+        .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(from_fn(error::shape))
         .layer(from_fn_with_state(app.clone(), note))

@@ -1,6 +1,7 @@
 //! Peers that are there no more, or do not read.
 #![allow(clippy::unwrap_used)]
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,7 @@ use super::Patience;
 use crate::events::Hub;
 use crate::http::{Activity, App, Gate, router};
 use crate::store::{NewTask, Principal, Store};
+use crate::voice::Voice;
 
 const TOKEN: &str = "t";
 const LIMIT: Duration = Duration::from_secs(20);
@@ -47,6 +49,7 @@ impl World {
             gate: Arc::new(Gate::new(Some((TOKEN, who.clone())))),
             workspaces: Arc::new(Workspaces::new(home.path())),
             activity: activity.clone(),
+            voice: Arc::new(Voice::new(cadence_speech::Settings::default(), BTreeMap::new(), home.path())),
             default_agent: "demo".into(),
             retention: crate::Retention::default(),
             agents: vec!["demo"],

@@ -1,0 +1,115 @@
+//! Speech: from what is said or written to what it wants, and to what is done.
+
+mod carry;
+mod hear;
+mod services;
+mod vocabularies;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use cadence_protocol::{ParseContext, Parsed, Task};
+use cadence_speech::Settings;
+use cadence_speech::intent::{self, By, Context};
+use cadence_speech::vocabulary::VocabularyError;
+
+pub use carry::{CarryError, carry_out, spoken_of};
+pub use hear::{HearError, Listening};
+pub use services::{Ears, Services};
+pub use vocabularies::{Vocabularies, Words};
+
+/// What speech needs.
+pub struct Voice {
+    settings: Settings,
+    /// Keys and addresses of the server's own environment.
+    environment: BTreeMap<String, String>,
+    /// Made when a model is first asked: to read the system's certificates takes longer than the start of a server.
+    http: OnceLock<reqwest::Client>,
+    vocabularies: Vocabularies,
+    /// Where models of whisper.cpp are.
+    models: PathBuf,
+    /// The engines of whoever asked last, with their connections.
+    ears: Mutex<Option<(BTreeMap<String, String>, Ears)>>,
+}
+
+/// Variables that say where services are and let somebody in.
+pub const VARIABLES: [&str; 6] = [
+    "OPENAI_API_KEY",
+    "OPENAI_BASE_URL",
+    "DEEPGRAM_API_KEY",
+    "DEEPGRAM_URL",
+    "ANTHROPIC_API_KEY",
+    "ANTHROPIC_BASE_URL",
+];
+
+impl Voice {
+    /// With the server's settings and environment; what is found out of repositories is kept below `data`, where local models
+    /// are, too.
+    pub fn new(settings: Settings, environment: BTreeMap<String, String>, data: &Path) -> Self {
+        let replacements = settings.replacements.iter().map(|(from, to)| (from.clone(), to.clone())).collect();
+        let vocabularies = Vocabularies::new(data.join("vocabularies"), replacements);
+        let (models, ears) = (data.join(services::MODELS), Mutex::default());
+        Self { settings, environment, http: OnceLock::new(), vocabularies, models, ears }
+    }
+
+    /// The services as the settings, the server's environment and that of whoever asks say.
+    pub fn services(&self, asker: &BTreeMap<String, String>) -> Services<'_> {
+        Services::new(&self.settings, self.environment_of(asker), &self.http)
+    }
+
+    fn environment_of(&self, asker: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let mut environment = self.environment.clone();
+        environment.extend(VARIABLES.into_iter().filter_map(|name| {
+            asker.get(name).filter(|value| !value.trim().is_empty()).map(|value| (name.to_owned(), value.clone()))
+        }));
+        environment
+    }
+
+    /// The engines. Those of whoever asked last are kept: their connections are open, and a local model is loaded.
+    pub fn ears(&self, asker: &BTreeMap<String, String>) -> Result<Ears, HearError> {
+        let environment = self.environment_of(asker);
+        let mut kept = self.ears.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, ears)) = kept.as_ref()
+            && *of == environment
+            && !ears.engines.is_empty()
+        {
+            return Ok(ears.clone());
+        }
+        let ears = self.services(asker).ears(self.models.clone()).map_err(HearError::Settings)?;
+        *kept = Some((environment, ears.clone()));
+        Ok(ears)
+    }
+
+    /// The words that may be spoken of.
+    pub async fn words(&self, context: &ParseContext, tasks: &[Task]) -> Result<Arc<Words>, VocabularyError> {
+        match &context.repo_path {
+            Some(path) => {
+                let titles = tasks.iter().map(|task| task.title(120)).collect();
+                self.vocabularies.of(Path::new(path), titles).await
+            }
+            None => {
+                let (names, replacements) = (context.vocabulary.clone(), self.vocabularies.replacements().to_vec());
+                let made = tokio::task::spawn_blocking(move || Words::of_names(&names, &replacements));
+                Ok(Arc::new(made.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))))
+            }
+        }
+    }
+
+    /// What a sentence wants: its identifiers restored, read by the grammar, and by a model where that is not sure.
+    pub async fn understand(&self, raw: &str, words: &Words, context: &ParseContext, tasks: &[Task]) -> Parsed {
+        let text = words.lexicon.restore(raw).text;
+        let repositories: Vec<String> = context.repo_url.iter().cloned().collect();
+        let known = Context { tasks, current: context.current, repositories: &repositories };
+        let model = self.services(&context.environment).model();
+        let understood = intent::understand(&text, raw, &known, model.as_ref()).await;
+        if let (By::Grammar, Some(note)) = (&understood.by, &understood.note) {
+            tracing::info!(note, "the grammar stands alone");
+        }
+        Parsed {
+            needs_confirmation: intent::needs_confirmation(&understood.command),
+            command: understood.command,
+            note: understood.note,
+        }
+    }
+}
