@@ -9,6 +9,7 @@ mod config;
 mod error;
 mod follow;
 mod render;
+mod speech;
 mod terminal;
 mod text;
 mod voice;

@@ -4,6 +4,7 @@ pub mod embedded;
 mod rest;
 mod runtime;
 mod select;
+mod speech;
 mod stream;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
@@ -19,6 +20,7 @@ use crate::error::CommandError;
 pub use embedded::{Ephemeral, LOG_LIMIT};
 pub use rest::Rest;
 pub use runtime::{Announcement, Runtime, open_private_log, private_directory, token_file};
+pub use speech::Speech;
 pub use stream::{Item, PATIENCE, Stream};
 
 /// Where a server is, and what it lets in.

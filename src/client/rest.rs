@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use cadence_protocol::{
-    ApiError, Approval, ApprovalList, ApprovalQuery, Cancelled, CreateTask, Decide, EventList, EventQuery, Health, Me,
-    Prune, Pruned, RemoveTask, ResumeTask, SendMessage, Task, TaskList, TaskQuery,
+    ApiError, Approval, ApprovalList, ApprovalQuery, Cancelled, CreateTask, Decide, EventList, EventQuery, Health,
+    InputAnswer, InputText, Me, ParseContext, ParseRequest, Parsed, Prune, Pruned, RemoveTask, ResumeTask, SendMessage,
+    SpokenCommand, Task, TaskList, TaskQuery,
 };
+use reqwest::multipart::{Form, Part};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use secrecy::ExposeSecret;
 use serde::Serialize;
@@ -18,6 +20,8 @@ use crate::text::clean_line;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a recording may take to be understood: engines are given a minute each.
+const HEARING: Duration = Duration::from_secs(200);
 /// How long an answer may stand still.
 const SILENCE: Duration = Duration::from_secs(20);
 /// Largest answer that is taken, in bytes: a diff can be long, a server gone wrong longer.
@@ -78,6 +82,33 @@ impl Rest {
         path.pop_if_empty().push("readyz");
         drop(path);
         self.send_request(self.http.get(url).timeout(patience)).await.map(drop)
+    }
+
+    /// What a recording says and what that wants; nothing is done.
+    pub async fn hear(
+        &self,
+        file: Vec<u8>,
+        language: Option<&str>,
+        context: &ParseContext,
+    ) -> Result<SpokenCommand, CommandError> {
+        let context = serde_json::to_string(context)
+            .map_err(|error| CommandError::failed("the request cannot be written").caused_by(error))?;
+        let mut form = Form::new().part("audio", Part::bytes(file).file_name("audio")).text("context", context);
+        if let Some(language) = language {
+            form = form.text("language", language.to_owned());
+        }
+        let request = self.request(Method::POST, &["voice", "command"], &())?.multipart(form);
+        self.json(request.timeout(HEARING)).await
+    }
+
+    /// What words want; nothing is done.
+    pub async fn parse(&self, body: &ParseRequest) -> Result<Parsed, CommandError> {
+        self.post(&["voice", "parse"], body).await
+    }
+
+    /// Does what words want, unless somebody has to see it first.
+    pub async fn input(&self, body: &InputText) -> Result<InputAnswer, CommandError> {
+        self.post(&["input", "text"], body).await
     }
 
     /// Deletes what is old; one step of it.
@@ -264,6 +295,12 @@ fn refused(server: &str, status: StatusCode, body: &[u8], retry_after: Option<St
     let Ok(api) = serde_json::from_slice::<ApiError>(body) else {
         return CommandError::new(exit, format!("{server} answered {status}"))
             .hint("The answer is not one of a cadence server; is the address right?");
+    };
+    // It answers, and speaks of an engine that does not.
+    let exit = if matches!(api.code.as_str(), "engine_failed" | "no_engine" | "bad_settings" | "silence") {
+        Exit::Failed
+    } else {
+        exit
     };
     let mut error = CommandError::new(exit, clean_line(&api.error));
     error.not_found = status == StatusCode::NOT_FOUND;

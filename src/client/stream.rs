@@ -98,7 +98,7 @@ struct Worker {
 }
 
 /// Why a connection ended.
-enum Break {
+pub(super) enum Break {
     /// Nobody listens any more.
     Unheard,
     Lost(String),
@@ -111,7 +111,7 @@ impl From<mpsc::error::SendError<Item>> for Break {
     }
 }
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 impl Worker {
     async fn run(mut self) {
@@ -269,11 +269,16 @@ impl Worker {
 }
 
 async fn connect(endpoint: &Endpoint) -> Result<Socket, Break> {
+    open(endpoint, &["api", "ws", "stream"]).await
+}
+
+/// Opens a WebSocket of the server.
+pub(super) async fn open(endpoint: &Endpoint, path: &[&str]) -> Result<Socket, Break> {
     let mut url = endpoint.url.clone();
     let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
     let wrong = || Break::Fatal(CommandError::usage("the server's address cannot be used for a WebSocket"));
     url.set_scheme(scheme).map_err(|()| wrong())?;
-    url.path_segments_mut().map_err(|()| wrong())?.pop_if_empty().extend(["api", "ws", "stream"]);
+    url.path_segments_mut().map_err(|()| wrong())?.pop_if_empty().extend(path);
     let mut request = url.as_str().into_client_request().map_err(|_| wrong())?;
     if let Some(token) = &endpoint.token {
         let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret())).map_err(|_| wrong())?;
@@ -292,7 +297,7 @@ async fn connect(endpoint: &Endpoint) -> Result<Socket, Break> {
     }
 }
 
-fn lost(error: SocketError) -> Break {
+pub(super) fn lost(error: SocketError) -> Break {
     Break::Lost(crate::text::clean_line(&error.to_string()))
 }
 

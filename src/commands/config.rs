@@ -80,7 +80,7 @@ pub fn run(args: &Args, flags: &Flags, json: bool) -> CommandResult {
 fn get(name: Option<&str>, values: &toml::Table, terminal: Terminal, json: bool) -> CommandResult {
     match name.map(key).transpose()? {
         Some(key) => {
-            let value = values.get(key.name);
+            let value = find(values, key.name);
             if json {
                 terminal.json(&serde_json::json!({ key.name: value }))?;
             } else if let Some(value) = value {
@@ -96,7 +96,7 @@ fn get(name: Option<&str>, values: &toml::Table, terminal: Terminal, json: bool)
             let rows = KEYS
                 .iter()
                 .map(|key| {
-                    let value = match values.get(key.name) {
+                    let value = match find(values, key.name) {
                         Some(value) => Line::of(PLAIN, shown(value)),
                         None => Line::of(DIM, "-"),
                     };
@@ -106,6 +106,14 @@ fn get(name: Option<&str>, values: &toml::Table, terminal: Terminal, json: bool)
             terminal.print(&table(rows, terminal.columns()))?;
             Ok(Exit::Done)
         }
+    }
+}
+
+/// A setting, whose name has its sections before it.
+fn find<'a>(values: &'a toml::Table, name: &str) -> Option<&'a toml::Value> {
+    match name.split_once('.') {
+        Some((section, rest)) => find(values.get(section)?.as_table()?, rest),
+        None => values.get(name),
     }
 }
 

@@ -1,16 +1,19 @@
 //! The subcommands: arguments and behaviour together, one file each.
 
+mod act;
 mod approvals;
 mod completions;
 mod config;
 mod demo;
 mod doctor;
 mod man;
+mod parse;
 mod run;
 mod serve;
 mod server;
 mod tasks;
 mod verify;
+mod vocab;
 mod voice;
 
 use std::future::Future;
@@ -26,9 +29,12 @@ use crate::terminal::Terminal;
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Run(Box<run::Args>),
+    Do(act::Args),
     Tasks(tasks::Args),
     Approvals(approvals::Args),
-    Voice(voice::Args),
+    Voice(Box<voice::Args>),
+    Parse(parse::Args),
+    Vocab(vocab::Args),
     Demo(demo::Args),
     Doctor(doctor::Args),
     Config(config::Args),
@@ -84,9 +90,12 @@ impl Context {
         let context = Self { terminal: Terminal::detect(settings.color), settings, json };
         match command {
             Command::Run(args) => block_on(run::run(context, *args)),
+            Command::Do(args) => block_on(act::run(context, args)),
+            Command::Voice(args) => block_on(voice::run(context, *args)),
+            Command::Parse(args) => block_on(parse::run(context, args)),
+            Command::Vocab(args) => vocab::run(&context, &args),
             Command::Tasks(args) => block_on(tasks::run(context, args)),
             Command::Approvals(args) => block_on(approvals::run(context, args)),
-            Command::Voice(args) => block_on(voice::run(context, args)),
             Command::Demo(args) => block_on(demo::run(context, args)),
             Command::Server(args) => block_on(server::run(context, args)),
             Command::Serve(args) => serve::run(&context, args),

@@ -32,6 +32,8 @@ pub(super) struct File {
     pub warm_workspaces: Option<usize>,
     pub keep_archived_days: Option<Days>,
     pub keep_logs_days: Option<Days>,
+    #[serde(default)]
+    pub voice: cadence_speech::Settings,
 }
 
 #[derive(Debug)]
@@ -104,6 +106,8 @@ pub enum Kind {
     Decimal,
     /// Names separated by commas on the command line, an array in the file.
     List,
+    /// `true` or `false`.
+    Switch,
 }
 
 pub const KEYS: &[Key] = &[
@@ -135,6 +139,31 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Number,
         about: "days after which agents' raw logs are deleted; none: 30",
     },
+    Key {
+        name: "voice.engines",
+        kind: Kind::List,
+        about: "speech engines, tried in this order: openai, deepgram, local",
+    },
+    Key {
+        name: "voice.language",
+        kind: Kind::Text,
+        about: "language that is spoken, like en; none: the engine finds out",
+    },
+    Key { name: "voice.device", kind: Kind::Text, about: "microphone; `cadence voice devices` lists them" },
+    Key { name: "voice.pause", kind: Kind::Text, about: "silence that ends a recording, like 1.2s" },
+    Key { name: "voice.limit", kind: Kind::Text, about: "longest recording, like 30s" },
+    Key { name: "voice.speak", kind: Kind::Text, about: "what answers are spoken with: auto, off, or a program" },
+    Key { name: "voice.notify", kind: Kind::Switch, about: "notices of the desktop: true, false" },
+    Key { name: "voice.openai.base_url", kind: Kind::Text, about: "address of a server that speaks Whisper's API" },
+    Key { name: "voice.openai.model", kind: Kind::Text, about: "its model; none: whisper-1" },
+    Key { name: "voice.deepgram.model", kind: Kind::Text, about: "Deepgram's model; none: nova-3" },
+    Key { name: "voice.local.model", kind: Kind::Text, about: "local model; `cadence voice models` lists them" },
+    Key {
+        name: "voice.understanding.provider",
+        kind: Kind::Text,
+        about: "whose model is asked where the grammar is not sure: anthropic, openai, nobody",
+    },
+    Key { name: "voice.understanding.model", kind: Kind::Text, about: "that model" },
 ];
 
 /// Agents that there are.
@@ -186,13 +215,20 @@ pub fn set(path: &Path, key: Key, value: &str) -> Result<(), CommandError> {
                 toml_edit::value(value.parse::<i64>().map_err(|_| wrong(key, value, "it is a whole number"))?)
             }
             Kind::Decimal => toml_edit::value(value.parse::<f64>().map_err(|_| wrong(key, value, "it is a number"))?),
+            Kind::Switch => {
+                toml_edit::value(value.parse::<bool>().map_err(|_| wrong(key, value, "it is true or false"))?)
+            }
             Kind::List => {
                 let names: toml_edit::Array = value.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
                 toml_edit::value(names)
             }
         };
+        // What would not be read again is not written. What else is wrong in the file does not keep from mending this.
+        let mut alone = DocumentMut::new();
+        *at_path(alone.as_item_mut(), key.name) = item.clone();
         // Assigning through the entry keeps the comments beside it.
-        match document.get_mut(key.name).and_then(toml_edit::Item::as_value_mut) {
+        let place = at_path(document.as_item_mut(), key.name);
+        match place.as_value_mut() {
             Some(old) => {
                 let decor = old.decor().clone();
                 if let Ok(mut new) = item.into_value() {
@@ -200,11 +236,8 @@ pub fn set(path: &Path, key: Key, value: &str) -> Result<(), CommandError> {
                     *old = new;
                 }
             }
-            None => document[key.name] = item,
+            None => *place = item,
         }
-        // What would not be read again is not written. What else is wrong in the file does not keep from mending this.
-        let mut alone = DocumentMut::new();
-        alone[key.name] = document[key.name].clone();
         toml::from_str::<File>(&alone.to_string()).map(drop).map_err(|error| {
             CommandError::usage(error.message().lines().collect::<Vec<_>>().join("; "))
                 .hint(format!("{} was left as it is.", path.display()))
@@ -234,10 +267,31 @@ fn check(key: Key, value: &str) -> Result<(), CommandError> {
 pub fn unset(path: &Path, name: &str) -> Result<(), CommandError> {
     edit(path, |document| {
         if document.remove(name).is_none() {
-            document.remove(key(name)?.name);
+            let (sections, last) = match key(name)?.name.rsplit_once('.') {
+                Some((sections, last)) => (Some(sections), last),
+                None => (None, name),
+            };
+            let mut table: Option<&mut dyn toml_edit::TableLike> = Some(document.as_table_mut());
+            for section in sections.into_iter().flat_map(|sections| sections.split('.')) {
+                table = table.and_then(|table| table.get_mut(section)?.as_table_like_mut());
+            }
+            table.map(|table| table.remove(&last.replace('-', "_")));
         }
         Ok(())
     })
+}
+
+/// The place of a setting, whose name has its sections before it: `voice.openai.model`.
+fn at_path<'a>(root: &'a mut toml_edit::Item, name: &str) -> &'a mut toml_edit::Item {
+    let mut place = root;
+    let mut names = name.split('.').peekable();
+    while let Some(name) = names.next() {
+        place = &mut place[name];
+        if names.peek().is_some() && !place.is_table_like() {
+            *place = toml_edit::table();
+        }
+    }
+    place
 }
 
 fn wrong(key: Key, value: &str, expected: &str) -> CommandError {
@@ -277,7 +331,7 @@ mod tests {
 
     #[test]
     fn errors_say_the_line() {
-        insta::assert_snapshot!(message("agent = \"claude\"\nmodle = \"x\"\n"), @"config.toml, line 2: unknown field `modle`, expected one of `server`, `token_file`, `color`, `data_dir`, `listen`, `agent`, `model`, `permission`, `budget`, `max_turns`, `timeout`, `environment`, `workers`, `warm_workspaces`, `keep_archived_days`, `keep_logs_days`");
+        insta::assert_snapshot!(message("agent = \"claude\"\nmodle = \"x\"\n"), @"config.toml, line 2: unknown field `modle`, expected one of `server`, `token_file`, `color`, `data_dir`, `listen`, `agent`, `model`, `permission`, `budget`, `max_turns`, `timeout`, `environment`, `workers`, `warm_workspaces`, `keep_archived_days`, `keep_logs_days`, `voice`");
         insta::assert_snapshot!(message("permission = \"bypass\"\n"), @"config.toml, line 1: unknown variant `bypass`, expected one of `ask`, `edits`, `all`");
         insta::assert_snapshot!(message("\n\ntimeout = \"soon\"\n"), @"config.toml, line 3: `soon` is no duration; write it like 30s, 10m or 1h30m");
         insta::assert_snapshot!(message("budget = -1.0\n"), @"config.toml, line 1: a budget must be more than nothing");
@@ -339,7 +393,9 @@ mod tests {
             let text = match key.kind {
                 Kind::Number => format!("{} = 3", key.name),
                 Kind::Decimal => format!("{} = 3.5", key.name),
+                Kind::List if key.name == "voice.engines" => format!("{} = [\"openai\"]", key.name),
                 Kind::List => format!("{} = [\"A\"]", key.name),
+                Kind::Switch => format!("{} = true", key.name),
                 Kind::Text => format!(
                     "{} = \"{}\"",
                     key.name,
@@ -347,6 +403,9 @@ mod tests {
                         "permission" => "ask",
                         "color" => "never",
                         "timeout" => "3m",
+                        "voice.pause" | "voice.limit" => "2s",
+                        "voice.openai.base_url" => "http://127.0.0.1:8000/v1",
+                        "voice.understanding.provider" => "nobody",
                         _ => "x",
                     }
                 ),

@@ -92,6 +92,8 @@ pub struct Settings {
     pub keep_archived: Option<Duration>,
     /// How long it keeps agents' own lines.
     pub keep_logs: Option<Duration>,
+    /// How speech is recorded, understood and answered.
+    pub voice: cadence_speech::Settings,
 }
 
 /// Looks a variable up; an empty one counts as absent.
@@ -192,6 +194,7 @@ impl Settings {
             warm_workspaces: file.warm_workspaces,
             keep_archived: file.keep_archived_days.map(|days| days.0),
             keep_logs: file.keep_logs_days.map(|days| days.0),
+            voice: file.voice,
             path,
         })
     }

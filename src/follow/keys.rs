@@ -35,7 +35,8 @@ pub struct Keys {
 }
 
 impl Keys {
-    pub fn open(color: bool) -> std::io::Result<Self> {
+    /// `releases`: whether it is told when a key is let go, where the terminal reports it.
+    pub fn open(color: bool, releases: bool) -> std::io::Result<Self> {
         enable_raw_mode()?;
         let _ = execute!(std::io::stderr(), crossterm::event::EnableBracketedPaste, cursor::Hide);
         // What was typed before the question was there is no answer to it.
@@ -43,7 +44,7 @@ impl Keys {
         let (sender, input) = mpsc::unbounded_channel();
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
-        let thread = std::thread::Builder::new().name("keys".into()).spawn(move || read(&sender, &stopped));
+        let thread = std::thread::Builder::new().name("keys".into()).spawn(move || read(&sender, &stopped, releases));
         // From here on dropping restores the terminal, whatever fails.
         let mut keys = Self { input, stop, thread: None, drawn: Vec::new(), color };
         keys.thread = Some(thread?);
@@ -113,7 +114,7 @@ fn rows(drawn: &[usize], columns: usize) -> u16 {
     u16::try_from(rows).unwrap_or(u16::MAX)
 }
 
-fn read(out: &mpsc::UnboundedSender<Input>, stop: &AtomicBool) {
+fn read(out: &mpsc::UnboundedSender<Input>, stop: &AtomicBool, releases: bool) {
     while !stop.load(Ordering::Relaxed) {
         match crossterm::event::poll(TICK) {
             Ok(false) => continue,
@@ -121,7 +122,7 @@ fn read(out: &mpsc::UnboundedSender<Input>, stop: &AtomicBool) {
             Err(_) => return,
         }
         let input = match crossterm::event::read() {
-            Ok(Event::Key(key)) if key.kind != KeyEventKind::Release => Input::Key(key),
+            Ok(Event::Key(key)) if releases || key.kind != KeyEventKind::Release => Input::Key(key),
             Ok(Event::Paste(text)) => Input::Paste(text),
             Ok(Event::Resize(..)) => Input::Resize,
             Ok(_) => continue,

@@ -2,7 +2,7 @@
 
 mod calls;
 mod editor;
-mod keys;
+pub mod keys;
 mod prompt;
 mod question;
 mod steer;
@@ -307,7 +307,7 @@ impl Follower {
         self.view.clear_status();
         let mut keys = match self.asking.take() {
             Some(asking) => asking.keys,
-            None => Keys::open(self.terminal.color_err)
+            None => Keys::open(self.terminal.color_err, false)
                 .map_err(|error| CommandError::failed("the terminal cannot be asked").caused_by(error))?,
         };
         keys.draw(|columns| prompt.lines(columns))?;

@@ -11,18 +11,15 @@ mod capture;
 #[cfg(feature = "voice")]
 mod device;
 mod error;
-#[allow(dead_code, reason = "for the screen of `cadence voice`")]
 mod keyboard;
 mod listener;
 mod quiet;
 #[cfg(feature = "voice")]
 mod source;
-#[allow(dead_code, reason = "for the screen of `cadence voice`")]
 mod speak;
 #[cfg(not(feature = "voice"))]
 mod stub;
 mod take;
-#[allow(dead_code, reason = "for the screen of `cadence voice`")]
 mod talk;
 
 pub use capture::{Options, start};
@@ -33,13 +30,12 @@ pub use listener::Heard;
 #[cfg(not(feature = "voice"))]
 pub use stub::devices;
 pub use take::{End, Take};
-#[allow(unused_imports, reason = "for the screen of `cadence voice`")]
 pub use {
     capture::Recorder,
     keyboard::Keyboard,
     speak::Speaker,
     take::Trouble,
-    talk::{Action, Key, Kind, Talk},
+    talk::{Action, Key, Talk},
 };
 
 use serde::Serialize;

@@ -72,7 +72,8 @@ impl Talk {
         Self { releases, recording: false, pressed: None }
     }
 
-    pub const fn is_recording(self) -> bool {
+    #[cfg(test)]
+    const fn is_recording(self) -> bool {
         self.recording
     }
 

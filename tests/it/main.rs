@@ -26,3 +26,4 @@ mod take;
 #[cfg(target_os = "linux")]
 mod voice;
 mod warm;
+mod words;

@@ -184,6 +184,8 @@ async fn serve(context: &Context, args: Args) -> CommandResult {
         lease_secs: args.lease_secs,
         default_agent: settings.agent.clone().unwrap_or_else(|| "claude".to_owned()),
         retention: retention(settings),
+        voice: settings.voice.clone(),
+        voice_environment: crate::speech::keys(),
     };
     let shutdown = shutdown(args.until_stdin_closes)?;
     let mut server = tokio::spawn(cadence_server::serve(listener, config, shutdown.clone().cancelled_owned()));

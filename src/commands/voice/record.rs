@@ -109,7 +109,7 @@ fn report(context: &Context, file: &Path, take: &Take) -> CommandResult {
 }
 
 /// Only its owner may hear it.
-fn write(path: &Path, take: &Take) -> Result<(), CommandError> {
+pub fn write(path: &Path, take: &Take) -> Result<(), CommandError> {
     let fail = |error: std::io::Error| {
         CommandError::failed(format!("{} cannot be written", text::clean_line(&path.to_string_lossy())))
             .caused_by(error)

@@ -128,6 +128,19 @@ impl TestEnv {
         Terminal::start(columns, env!("CARGO_BIN_EXE_cadence"), &arguments, directory, &self.variables())
     }
 
+    /// As [`Self::terminal`], with this in the program's environment as well.
+    pub fn terminal_with<const N: usize>(
+        &self,
+        variable: (&str, &str),
+        directory: &Path,
+        arguments: [&str; N],
+    ) -> Terminal {
+        let mut variables = self.variables();
+        variables.push((variable.0.to_owned(), variable.1.to_owned()));
+        let columns = NonZero::new(100).unwrap();
+        Terminal::start(columns, env!("CARGO_BIN_EXE_cadence"), &arguments, directory, &variables)
+    }
+
     /// Starts a shell in a terminal of 200 columns, with the built program and the machine's on its path.
     ///
     /// # Panics

@@ -146,8 +146,42 @@ impl Microphone {
 
     /// Whether a program has a stream of this kind; those of the server's own modules have no client.
     fn has(&self, what: &str) -> bool {
-        let of_program = |line: &str| line.split('\t').nth(2).is_some_and(|client| client != "-");
-        self.control(&["list", "short", what]).is_some_and(|list| list.lines().any(of_program))
+        self.count(what) > 0
+    }
+
+    /// How programs find the server that is not in their runtime directory.
+    pub fn server(&self) -> String {
+        format!("unix:{}", self.socket().display())
+    }
+
+    /// Records what programs say, until it is dropped, into this file.
+    pub fn record_speaker(&mut self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        let mut recorder = self.tool("parec");
+        recorder.args(["--device=speaker.monitor", "--file-format=wav"]).arg(&path).stdout(Stdio::null());
+        let recorder = recorder.spawn().unwrap_or_else(missing("parec"));
+        self.playing.push(recorder);
+        until("the speaker to be recorded", || self.has("source-outputs"));
+        path
+    }
+
+    /// Ends what [`Self::record_speaker`] began, so that its file is whole.
+    pub fn stop_recording(&mut self) {
+        for mut process in self.playing.drain(..) {
+            let pid = nix::unistd::Pid::from_raw(process.id().cast_signed());
+            let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+            let _ = process.wait();
+        }
+    }
+
+    /// Waits until so many programs record.
+    pub fn wait_recording(&self, programs: usize) {
+        until("somebody to record", || self.count("source-outputs") >= programs);
+    }
+
+    fn count(&self, what: &str) -> usize {
+        let of_program = |line: &&str| line.split('\t').nth(2).is_some_and(|client| client != "-");
+        self.control(&["list", "short", what]).map_or(0, |list| list.lines().filter(of_program).count())
     }
 
     fn socket(&self) -> PathBuf {
