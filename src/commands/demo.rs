@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use cadence_agent::workspace::{self, ApplyMode};
-use cadence_protocol::{CreateTask, PermissionMode, Task, TaskSourceKind, TaskStatus};
+use cadence_protocol::{CreateTask, ParseContext, Parsed, PermissionMode, Task, TaskSourceKind, TaskStatus};
 use serde_json::json;
 use tokio::process::Command;
 use tokio::signal::unix::{SignalKind, signal};
@@ -17,13 +17,19 @@ use crate::client::{Client, Ephemeral};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::follow::{self, Followed, Options, Outcome};
 use crate::render::{BLUE, BOLD, DIM, GREEN, Line, MAGENTA, PLAIN, RED, YELLOW, diff};
-use crate::text;
+use crate::speech;
+use crate::text::{self, clean_line};
 
 const TASKS: [(&str, &str); 3] = [
     ("fix", "Fix the failing test"),
     ("version", "Add a version command"),
     ("docs", "Document the commands in the README"),
 ];
+
+/// "Fix the failing test", spoken by flite.
+const SENTENCE: &[u8] = include_bytes!("demo/fix-the-failing-test.flac");
+/// How long the sentence may take to be heard.
+const HEARING: Duration = Duration::from_secs(15);
 
 /// How long a test of the scratch repository, or a call of git, may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -70,6 +76,7 @@ async fn show(context: &Context, client: &Client, repository: &Path) -> CommandR
         return Err(CommandError::failed("the scratch repository's test passes, and it should not"));
     }
     say(context, &[Line::new()])?;
+    spoken(context, client, repository).await?;
 
     let mut followed = Vec::new();
     for ((name, description), style) in TASKS.into_iter().zip([BLUE, MAGENTA, GREEN]) {
@@ -100,6 +107,38 @@ async fn show(context: &Context, client: &Client, repository: &Path) -> CommandR
         _ = interrupt.recv() => Ok(interrupted(context)),
         _ = terminate.recv() => Ok(interrupted(context)),
     }
+}
+
+/// Has a recorded sentence heard, where a speech engine is set up. What comes of it changes nothing of what follows.
+async fn spoken(context: &Context, client: &Client, repository: &Path) -> Result<(), CommandError> {
+    let said = ParseContext {
+        repo_path: repository.to_str().map(str::to_owned),
+        environment: speech::keys(),
+        ..ParseContext::default()
+    };
+    let rest = client.rest()?;
+    let heard = tokio::time::timeout(HEARING, rest.hear(SENTENCE.to_vec(), Some("en"), &said)).await;
+    let lines = match heard {
+        Ok(Ok(heard)) => {
+            let engine = clean_line(&heard.transcription.engine);
+            let parsed = Parsed { command: heard.command, needs_confirmation: false, note: None };
+            let mut lines = vec![
+                Line::of(BOLD, "A recorded sentence")
+                    .add(DIM, format!("  {engine} hears: "))
+                    .add(PLAIN, clean_line(&heard.transcription.text)),
+            ];
+            lines.extend(speech::plan(&parsed, &[]).into_iter().map(|line| line.indent(2)));
+            lines
+        }
+        Ok(Err(error)) if error.message().contains("no speech engine") => vec![
+            Line::of(DIM, "No speech engine is set up, so nothing is spoken here; `cadence voice` needs one:"),
+            Line::of(DIM, "  OPENAI_API_KEY, DEEPGRAM_API_KEY, or a server of your own in voice.openai.base_url"),
+        ],
+        Ok(Err(error)) => vec![Line::of(YELLOW, "! ").add(PLAIN, format!("nothing was heard: {}", error.message()))],
+        Err(_) => vec![Line::of(YELLOW, "! ").add(PLAIN, "nothing was heard: the speech engine takes too long")],
+    };
+    say(context, &lines)?;
+    say(context, &[Line::new()])
 }
 
 fn interrupted(context: &Context) -> Exit {

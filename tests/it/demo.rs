@@ -1,5 +1,6 @@
 //! `cadence demo`: the main job with no account and no key.
 
+use cadence_fakes::speech::{Reply, SpeechApi};
 use nix::sys::signal::Signal;
 
 use crate::support::TestEnv;
@@ -10,7 +11,18 @@ fn three_agents_work_at_once_without_an_account() {
     env.without_claude();
     let run = env.cadence(["demo"]).env_remove("ANTHROPIC_API_KEY").env_remove("ANTHROPIC_BASE_URL").run().code(0);
     assert!(run.stdout.to_lowercase().contains("demo"), "{run:?}");
+    assert!(run.stdout.contains("No speech engine is set up"), "{run:?}");
     assert!(env.api.all_requests().is_empty(), "nothing was asked of a model");
+}
+
+#[test]
+fn with_a_speech_engine_it_begins_with_a_spoken_sentence() {
+    let env = TestEnv::new();
+    let api = SpeechApi::start();
+    api.reply(Reply::Text("Fix the failing test.".to_owned()));
+    let demo = env.cadence(["demo"]).env_remove("ANTHROPIC_API_KEY").env_remove("ANTHROPIC_BASE_URL");
+    let run = demo.env("OPENAI_BASE_URL", format!("{}/v1", api.url())).run().code(0);
+    run.says("openai hears: Fix the failing test.").says("new task  Fix the failing test.");
 }
 
 #[test]
