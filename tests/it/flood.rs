@@ -177,8 +177,8 @@ fn a_million_small_events() {
     let stored = *numbers(&events).last().unwrap();
     // Beside them there are the task's own events, and what tells of those that were left out.
     let all = stored + left_out.sum::<u64>();
-    assert!((EVENTS + 10..EVENTS + 200).contains(&all), "{all}");
-    assert!((100_000..100_200).contains(&stored), "{stored}");
+    assert!((EVENTS + 10..EVENTS + 1_000).contains(&all), "{all}");
+    assert!((100_000..101_000).contains(&stored), "{stored}");
 }
 
 #[test]
