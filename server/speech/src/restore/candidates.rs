@@ -8,7 +8,7 @@ use super::sound;
 use super::words::Word;
 
 /// Words that one name takes at most, as it is spoken.
-const MOST_WORDS: usize = 10;
+pub(super) const MOST_WORDS: usize = 10;
 /// Readings of the words from one place on that are looked at, at most: numbers and abbreviations multiply them.
 const MOST_READINGS: usize = 400;
 /// How far the sound of a name may be away from what was heard, for each sound.

@@ -130,10 +130,6 @@ impl Names {
         all
     }
 
-    pub fn len(&self) -> usize {
-        self.all.len()
-    }
-
     pub fn get(&self, number: u32) -> Option<&Name> {
         self.all.get(number as usize)
     }

@@ -13,6 +13,10 @@ pub(super) struct Word {
     pub joins: bool,
     /// Written as code already: it has signs within, like `a_b`, `src/app.ts` or `v1.2`.
     pub code: bool,
+    /// Only a hyphen lies between it and the word before.
+    pub hyphen: bool,
+    /// Begins with a capital letter and goes on in lower case, within a sentence: a proper name, most often.
+    pub capital: bool,
 }
 
 /// Splits a text at blanks, and at hyphens within what is otherwise only letters.
@@ -37,11 +41,13 @@ pub(super) fn words(text: &str) -> Vec<Word> {
                     lower: part.to_lowercase(),
                     joins: if nth == 0 { joins } else { true },
                     code: false,
+                    hyphen: nth > 0,
+                    capital: at > 0 && part.starts_with(char::is_uppercase) && part.ends_with(char::is_lowercase),
                 });
                 at += part.len() + 1;
             }
         } else {
-            words.push(Word { at: from..to, lower: inner.to_lowercase(), joins, code: true });
+            words.push(Word { at: from..to, lower: inner.to_lowercase(), joins, code: true, hyphen: false, capital: false });
         }
     }
     words
