@@ -9,6 +9,7 @@ mod floor;
 mod peer;
 mod place;
 mod program;
+mod restore;
 mod result;
 mod server;
 mod vocabulary;
@@ -37,6 +38,9 @@ fn main() -> ExitCode {
     }
     if "workspace".contains(&wanted) {
         runtime.block_on(workspace::measure(&mut results));
+    }
+    if "restore".contains(&wanted) {
+        restore::measure(&mut results);
     }
     if "vocabulary".contains(&wanted) {
         vocabulary::measure(&mut results);

@@ -135,7 +135,8 @@ impl Search<'_> {
             self.look_up(at + 1, &reading);
             self.go_on(at + 1, &reading);
         }
-        let joined = 1 + self.words[at + 1..].iter().take(MOST_WORDS).take_while(|word| word.joins && !word.code).count();
+        let joined =
+            1 + self.words[at + 1..].iter().take(MOST_WORDS).take_while(|word| word.joins && !word.code).count();
         let rest = &self.words[at..at + joined];
         if let Some((digits, taken)) = numbers::number(rest.iter().map(|word| word.lower.as_str())) {
             self.with(at + taken, reading, &digits, 0);
@@ -204,6 +205,10 @@ fn misheard(words: &[Word], names: &Names, found: &mut Vec<Candidate>, exact: us
                 break;
             }
             sounds.extend_from_slice(&said[to - 1]);
+            // What stands between names is no part of one.
+            if sign(&word.lower).is_some() || sign(&words[from].lower).is_some() {
+                continue;
+            }
             if found[..exact].binary_search_by_key(&(from, to), |candidate| (candidate.from, candidate.to)).is_ok() {
                 continue;
             }
@@ -211,7 +216,8 @@ fn misheard(words: &[Word], names: &Names, found: &mut Vec<Candidate>, exact: us
             let mut alike = names.of_sounds(&sounds, &bones, FURTHEST);
             alike.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
             if let Some((_, apart)) = alike.first().copied() {
-                let names = alike.iter().take_while(|(_, other)| *other <= apart + 0.005).map(|(name, _)| *name).collect();
+                let names =
+                    alike.iter().take_while(|(_, other)| *other <= apart + 0.005).map(|(name, _)| *name).collect();
                 found.push(Candidate { from, to, names, apart: apart.max(0.01), aliases: 0, signs: 0 });
             }
         }

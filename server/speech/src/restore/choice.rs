@@ -1,6 +1,7 @@
 //! Which of the candidates are taken.
 
-use super::candidates::{Candidate, candidates};
+use super::candidates::{Candidate, MOST_WORDS, candidates};
+use super::class::{Class, Sort, is_verb};
 use super::evidence::{Around, agrees, evidence};
 use super::names::{Names, Style};
 use super::words::Word;
@@ -31,6 +32,12 @@ const TYPE: f32 = 0.7;
 const DIVIDED: f32 = 3.0;
 /// Names that begin with an underscore, and paths, are seldom meant where no sign was spoken.
 const HIDDEN: f32 = -0.7;
+/// What a sentence begins with that is a verb and its object is what it says.
+const TOLD: f32 = 4.0;
+/// What follows "dot" is the member of something.
+const MEMBER: f32 = 3.0;
+/// What comes before "dot" has members.
+const OWNER: f32 = 2.0;
 /// Names of little use differ less in rank than it says.
 const LEVEL: f32 = 8.0;
 
@@ -39,11 +46,48 @@ pub(super) fn parts(words: &[Word], names: &Names) -> Vec<Part> {
     weighed(words, names)
         .into_iter()
         .filter_map(|(candidate, number, covered)| {
-            let score = evidence(words, &candidate, number, names, covered);
+            let score = evidence(words, &candidate, number, names, covered) + dotted(words, &candidate)
+                - commanded(words, &candidate);
             let text = names.get(number)?.text.to_string();
             (score > 0.0).then_some(Part { from: candidate.from, to: candidate.to, text, score })
         })
         .collect()
+}
+
+/// What it is worth that "dot" and another word are beside a candidate.
+fn dotted(words: &[Word], candidate: &Candidate) -> f32 {
+    let content = |at: Option<usize>| {
+        at.and_then(|at| words.get(at)).is_some_and(|word| !Class::of(&word.lower).is_function_word())
+    };
+    let dot = |at: Option<usize>| at.and_then(|at| words.get(at)).is_some_and(|word| word.lower == "dot" && word.joins);
+    let (before, after) = (candidate.from.checked_sub(1), Some(candidate.to));
+    let member = dot(before) && words[candidate.from].joins && content(candidate.from.checked_sub(2));
+    let owner = dot(after) && words.get(candidate.to + 1).is_some_and(|word| word.joins);
+    match (member && candidate.len() > 1, owner && candidate.len() > 1) {
+        (true, _) => MEMBER,
+        (false, true) => OWNER,
+        (false, false) => 0.0,
+    }
+}
+
+/// What speaks against a candidate with which somebody is told what to do: "add user to the group". The sentences of the regression are
+/// from histories, which seldom speak to anybody.
+fn commanded(words: &[Word], candidate: &Candidate) -> f32 {
+    let around = Around::of(words, candidate.from, candidate.to);
+    let tells = match around.before {
+        Some(before) => matches!(before, "please" | "to" | "you" | "we" | "i" | "let's" | "just" | "then"),
+        None => candidate.from == 0,
+    };
+    let goes_on = around.after.map_or(candidate.to == words.len(), |after| {
+        matches!(Class::of(after), Class::To | Class::Preposition | Class::Determiner | Class::Other)
+    });
+    let verb = words.get(candidate.from).is_some_and(|word| is_verb(&word.lower));
+    match (verb && candidate.len() > 1 && tells && goes_on, around.before) {
+        (true, None) => TOLD,
+        // "a call to get user" is one as well.
+        (true, Some(_)) => TOLD / 2.0,
+        (false, _) => 0.0,
+    }
 }
 
 /// The candidates, the spelling that is meant of each, and whether a longer one has the same words and more.
@@ -54,13 +98,24 @@ pub(super) fn weighed(words: &[Word], names: &Names) -> Vec<(Candidate, u32, boo
     for candidate in candidates.iter().filter(|candidate| candidate.apart == 0.0) {
         reach[candidate.from] = candidate.to.max(reach[candidate.from]);
     }
+    let exact: Vec<(usize, usize, u32)> = candidates
+        .iter()
+        .filter(|candidate| candidate.apart == 0.0)
+        .flat_map(|candidate| candidate.names.iter().map(|name| (candidate.from, candidate.to, *name)))
+        .collect();
     candidates
         .into_iter()
+        .filter(|candidate| {
+            // What sounds like a name within words that have its letters is a part of it: "sink handler" in "a sink handler".
+            let first = exact.partition_point(|(from, ..)| from + MOST_WORDS < candidate.from);
+            let mut around = exact[first..].iter().take_while(|(from, ..)| *from <= candidate.from);
+            candidate.apart == 0.0 || !around.any(|(_, to, name)| *to >= candidate.to && candidate.names.contains(name))
+        })
         .filter_map(|candidate| {
             let number = spelling(words, &candidate, names)?;
             let covered = (0..=candidate.from)
                 .rev()
-                .take(super::candidates::MOST_WORDS)
+                .take(MOST_WORDS)
                 .any(|from| reach[from] >= candidate.to && reach[from] - from > candidate.len());
             Some((candidate, number, covered))
         })
@@ -70,12 +125,15 @@ pub(super) fn weighed(words: &[Word], names: &Names) -> Vec<(Candidate, u32, boo
 /// The likeliest of several names with the same words: the most useful one, unless the words around announce another sort. None
 /// where the text has one of them already.
 fn spelling(words: &[Word], candidate: &Candidate, names: &Names) -> Option<u32> {
-    let sort = Around::of(words, candidate.from, candidate.to).announces();
+    let around = Around::of(words, candidate.from, candidate.to);
+    let sort = if around.before == Some("dot") { Some(Sort::Value) } else { around.announces() };
     let single = words.get(candidate.from).filter(|_| candidate.len() == 1);
     let mut best: Option<(f32, u32)> = None;
     for number in &candidate.names {
         let name = names.get(*number)?;
-        if single.is_some_and(|word| *word.lower == *name.text) && sort.is_none_or(|sort| sort == super::class::Sort::Any || agrees(sort, name.style)) {
+        if single.is_some_and(|word| *word.lower == *name.text)
+            && sort.is_none_or(|sort| sort == Sort::Any || agrees(sort, name.style))
+        {
             return None;
         }
         let cue = sort.is_some_and(|sort| agrees(sort, name.style));

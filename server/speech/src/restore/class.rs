@@ -21,19 +21,273 @@ pub(super) enum Class {
 /// How many classes there are.
 pub(super) const CLASSES: usize = 9;
 
-const DETERMINERS: [&str; 22] = ["a", "all", "an", "another", "any", "each", "every", "its", "my", "new", "no", "old", "other", "our", "several", "some", "that", "the", "their", "these", "this", "your"];
+const DETERMINERS: [&str; 22] = [
+    "a", "all", "an", "another", "any", "each", "every", "its", "my", "new", "no", "old", "other", "our", "several",
+    "some", "that", "the", "their", "these", "this", "your",
+];
 
-const PREPOSITIONS: [&str; 35] = ["about", "after", "against", "as", "at", "before", "behind", "below", "between", "by", "during", "except", "for", "from", "in", "inside", "into", "like", "of", "off", "on", "onto", "out", "over", "per", "since", "than", "through", "under", "until", "upon", "via", "when", "with", "without"];
+const PREPOSITIONS: [&str; 35] = [
+    "about", "after", "against", "as", "at", "before", "behind", "below", "between", "by", "during", "except", "for",
+    "from", "in", "inside", "into", "like", "of", "off", "on", "onto", "out", "over", "per", "since", "than",
+    "through", "under", "until", "upon", "via", "when", "with", "without",
+];
 
-const AUXILIARIES: [&str; 31] = ["are", "be", "been", "being", "can", "can't", "cannot", "could", "did", "didn't", "do", "does", "doesn't", "don't", "had", "has", "have", "is", "isn't", "may", "might", "must", "no", "not", "now", "should", "was", "were", "will", "won't", "would"];
+const AUXILIARIES: [&str; 31] = [
+    "are", "be", "been", "being", "can", "can't", "cannot", "could", "did", "didn't", "do", "does", "doesn't", "don't",
+    "had", "has", "have", "is", "isn't", "may", "might", "must", "no", "not", "now", "should", "was", "were", "will",
+    "won't", "would",
+];
 
-const PARTICLES: [&str; 39] = ["also", "always", "and", "because", "but", "even", "every", "he", "here", "how", "i", "if", "instead", "it", "let's", "more", "never", "only", "or", "please", "she", "so", "still", "them", "then", "there", "they", "too", "us", "we", "what", "where", "whether", "which", "while", "who", "why", "yet", "you"];
+const PARTICLES: [&str; 39] = [
+    "also", "always", "and", "because", "but", "even", "every", "he", "here", "how", "i", "if", "instead", "it",
+    "let's", "more", "never", "only", "or", "please", "she", "so", "still", "them", "then", "there", "they", "too",
+    "us", "we", "what", "where", "whether", "which", "while", "who", "why", "yet", "you",
+];
 
 /// Words that say what sort of name is beside them, and the sort.
-const CUES: [(&str, Sort); 50] = [("annotation", Sort::Type), ("argument", Sort::Value), ("attribute", Sort::Value), ("branch", Sort::Tool), ("callback", Sort::Value), ("called", Sort::Any), ("class", Sort::Type), ("command", Sort::Tool), ("component", Sort::Type), ("constant", Sort::Constant), ("constructor", Sort::Type), ("crate", Sort::Tool), ("decorator", Sort::Value), ("dependency", Sort::Tool), ("endpoint", Sort::Any), ("enum", Sort::Type), ("error", Sort::Type), ("event", Sort::Any), ("exception", Sort::Type), ("extractor", Sort::Type), ("field", Sort::Value), ("file", Sort::Any), ("flag", Sort::Tool), ("function", Sort::Value), ("header", Sort::Tool), ("helper", Sort::Value), ("hook", Sort::Value), ("interface", Sort::Type), ("keyword", Sort::Value), ("macro", Sort::Value), ("method", Sort::Value), ("middleware", Sort::Any), ("mixin", Sort::Type), ("module", Sort::Any), ("named", Sort::Any), ("object", Sort::Type), ("option", Sort::Value), ("package", Sort::Tool), ("param", Sort::Value), ("parameter", Sort::Value), ("plugin", Sort::Any), ("prop", Sort::Value), ("property", Sort::Value), ("rule", Sort::Tool), ("setting", Sort::Any), ("struct", Sort::Type), ("table", Sort::Value), ("trait", Sort::Type), ("type", Sort::Type), ("variable", Sort::Value)];
+const CUES: [(&str, Sort); 50] = [
+    ("annotation", Sort::Type),
+    ("argument", Sort::Value),
+    ("attribute", Sort::Value),
+    ("branch", Sort::Tool),
+    ("callback", Sort::Value),
+    ("called", Sort::Any),
+    ("class", Sort::Type),
+    ("command", Sort::Tool),
+    ("component", Sort::Type),
+    ("constant", Sort::Constant),
+    ("constructor", Sort::Type),
+    ("crate", Sort::Tool),
+    ("decorator", Sort::Value),
+    ("dependency", Sort::Tool),
+    ("endpoint", Sort::Any),
+    ("enum", Sort::Type),
+    ("error", Sort::Type),
+    ("event", Sort::Any),
+    ("exception", Sort::Type),
+    ("extractor", Sort::Type),
+    ("field", Sort::Value),
+    ("file", Sort::Any),
+    ("flag", Sort::Tool),
+    ("function", Sort::Value),
+    ("header", Sort::Tool),
+    ("helper", Sort::Value),
+    ("hook", Sort::Value),
+    ("interface", Sort::Type),
+    ("keyword", Sort::Value),
+    ("macro", Sort::Value),
+    ("method", Sort::Value),
+    ("middleware", Sort::Any),
+    ("mixin", Sort::Type),
+    ("module", Sort::Any),
+    ("named", Sort::Any),
+    ("object", Sort::Type),
+    ("option", Sort::Value),
+    ("package", Sort::Tool),
+    ("param", Sort::Value),
+    ("parameter", Sort::Value),
+    ("plugin", Sort::Any),
+    ("prop", Sort::Value),
+    ("property", Sort::Value),
+    ("rule", Sort::Tool),
+    ("setting", Sort::Any),
+    ("struct", Sort::Type),
+    ("table", Sort::Value),
+    ("trait", Sort::Type),
+    ("type", Sort::Type),
+    ("variable", Sort::Value),
+];
 
 /// Verbs with which commits and requests begin, and functions' names.
-const VERBS: [&str; 187] = ["abort", "accept", "add", "adjust", "align", "allow", "append", "apply", "ask", "assert", "assign", "attach", "avoid", "bind", "block", "break", "bring", "build", "bump", "cache", "call", "cancel", "catch", "change", "check", "choose", "clarify", "clean", "clear", "close", "collect", "compare", "compile", "compute", "configure", "connect", "consider", "convert", "copy", "correct", "count", "cover", "create", "decode", "define", "delete", "deprecate", "describe", "detect", "disable", "disallow", "display", "document", "drop", "dump", "emit", "enable", "encode", "end", "enforce", "ensure", "escape", "exclude", "execute", "exit", "expand", "expect", "explain", "export", "expose", "extend", "extract", "fail", "fetch", "fill", "filter", "find", "finish", "fix", "flush", "follow", "force", "format", "generate", "get", "give", "handle", "hide", "ignore", "implement", "import", "improve", "include", "init", "inline", "insert", "install", "introduce", "invoke", "join", "keep", "launch", "let", "limit", "link", "list", "load", "lock", "log", "look", "make", "map", "mark", "match", "measure", "merge", "migrate", "mock", "move", "normalize", "notify", "open", "optimize", "override", "parse", "pass", "patch", "pause", "pick", "prefer", "prepare", "prevent", "print", "process", "propagate", "provide", "publish", "pull", "push", "put", "raise", "read", "receive", "record", "reduce", "refactor", "reject", "release", "reload", "remove", "rename", "render", "replace", "report", "require", "reset", "resolve", "restore", "return", "revert", "rewrite", "run", "save", "search", "send", "serialize", "set", "show", "simplify", "skip", "sort", "specify", "split", "start", "stop", "store", "support", "switch", "test", "throw", "track", "update", "upgrade", "use", "validate", "verify", "write"];
+const VERBS: [&str; 187] = [
+    "abort",
+    "accept",
+    "add",
+    "adjust",
+    "align",
+    "allow",
+    "append",
+    "apply",
+    "ask",
+    "assert",
+    "assign",
+    "attach",
+    "avoid",
+    "bind",
+    "block",
+    "break",
+    "bring",
+    "build",
+    "bump",
+    "cache",
+    "call",
+    "cancel",
+    "catch",
+    "change",
+    "check",
+    "choose",
+    "clarify",
+    "clean",
+    "clear",
+    "close",
+    "collect",
+    "compare",
+    "compile",
+    "compute",
+    "configure",
+    "connect",
+    "consider",
+    "convert",
+    "copy",
+    "correct",
+    "count",
+    "cover",
+    "create",
+    "decode",
+    "define",
+    "delete",
+    "deprecate",
+    "describe",
+    "detect",
+    "disable",
+    "disallow",
+    "display",
+    "document",
+    "drop",
+    "dump",
+    "emit",
+    "enable",
+    "encode",
+    "end",
+    "enforce",
+    "ensure",
+    "escape",
+    "exclude",
+    "execute",
+    "exit",
+    "expand",
+    "expect",
+    "explain",
+    "export",
+    "expose",
+    "extend",
+    "extract",
+    "fail",
+    "fetch",
+    "fill",
+    "filter",
+    "find",
+    "finish",
+    "fix",
+    "flush",
+    "follow",
+    "force",
+    "format",
+    "generate",
+    "get",
+    "give",
+    "handle",
+    "hide",
+    "ignore",
+    "implement",
+    "import",
+    "improve",
+    "include",
+    "init",
+    "inline",
+    "insert",
+    "install",
+    "introduce",
+    "invoke",
+    "join",
+    "keep",
+    "launch",
+    "let",
+    "limit",
+    "link",
+    "list",
+    "load",
+    "lock",
+    "log",
+    "look",
+    "make",
+    "map",
+    "mark",
+    "match",
+    "measure",
+    "merge",
+    "migrate",
+    "mock",
+    "move",
+    "normalize",
+    "notify",
+    "open",
+    "optimize",
+    "override",
+    "parse",
+    "pass",
+    "patch",
+    "pause",
+    "pick",
+    "prefer",
+    "prepare",
+    "prevent",
+    "print",
+    "process",
+    "propagate",
+    "provide",
+    "publish",
+    "pull",
+    "push",
+    "put",
+    "raise",
+    "read",
+    "receive",
+    "record",
+    "reduce",
+    "refactor",
+    "reject",
+    "release",
+    "reload",
+    "remove",
+    "rename",
+    "render",
+    "replace",
+    "report",
+    "require",
+    "reset",
+    "resolve",
+    "restore",
+    "return",
+    "revert",
+    "rewrite",
+    "run",
+    "save",
+    "search",
+    "send",
+    "serialize",
+    "set",
+    "show",
+    "simplify",
+    "skip",
+    "sort",
+    "specify",
+    "split",
+    "start",
+    "stop",
+    "store",
+    "support",
+    "switch",
+    "test",
+    "throw",
+    "track",
+    "update",
+    "upgrade",
+    "use",
+    "validate",
+    "verify",
+    "write",
+];
 
 /// What sort of name a cue announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +338,9 @@ pub(super) fn is_verb(word: &str) -> bool {
 
 /// What sort of name a word announces; also in the plural.
 pub(super) fn cue(word: &str) -> Option<Sort> {
-    let find = |word: &str| CUES.binary_search_by_key(&word, |(cue, _)| cue).ok().and_then(|at| CUES.get(at)).map(|(_, sort)| *sort);
+    let find = |word: &str| {
+        CUES.binary_search_by_key(&word, |(cue, _)| cue).ok().and_then(|at| CUES.get(at)).map(|(_, sort)| *sort)
+    };
     find(word)
         .or_else(|| find(word.strip_suffix("es")?))
         .or_else(|| find(word.strip_suffix('s')?))
@@ -93,11 +349,15 @@ pub(super) fn cue(word: &str) -> Option<Sort> {
 
 /// What a verb may be a form of: "adding", "added", "adds", "removed", "stopped".
 fn stems(word: &str) -> impl Iterator<Item = String> {
-    ["ing", "ed", "es", "s"].into_iter().filter_map(|suffix| word.strip_suffix(suffix)).filter(|stem| stem.len() > 1).flat_map(|stem| {
-        let doubled = stem.as_bytes().last_chunk::<2>().is_some_and(|[a, b]| a == b);
-        let single = if doubled { stem.strip_suffix(|_: char| true).unwrap_or(stem) } else { stem };
-        [stem.to_owned(), format!("{stem}e"), single.to_owned()]
-    })
+    ["ing", "ed", "es", "s"]
+        .into_iter()
+        .filter_map(|suffix| word.strip_suffix(suffix))
+        .filter(|stem| stem.len() > 1)
+        .flat_map(|stem| {
+            let doubled = stem.as_bytes().last_chunk::<2>().is_some_and(|[a, b]| a == b);
+            let single = if doubled { stem.strip_suffix(|_: char| true).unwrap_or(stem) } else { stem };
+            [stem.to_owned(), format!("{stem}e"), single.to_owned()]
+        })
 }
 
 #[cfg(test)]

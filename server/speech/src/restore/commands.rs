@@ -13,8 +13,9 @@ const MOST_WORDS: usize = 3;
 
 /// Endings of files, and how they are spoken when it is not letter by letter.
 const EXTENSIONS: [&str; 34] = [
-    "c", "conf", "cpp", "cs", "css", "env", "go", "h", "hpp", "html", "ini", "java", "js", "json", "jsx", "kt", "lock", "md", "mjs", "php",
-    "py", "rb", "rs", "scss", "sh", "sql", "svg", "swift", "toml", "ts", "tsx", "txt", "yaml", "yml",
+    "c", "conf", "cpp", "cs", "css", "env", "go", "h", "hpp", "html", "ini", "java", "js", "json", "jsx", "kt", "lock",
+    "md", "mjs", "php", "py", "rb", "rs", "scss", "sh", "sql", "svg", "swift", "toml", "ts", "tsx", "txt", "yaml",
+    "yml",
 ];
 
 #[derive(Clone, Copy)]
@@ -28,7 +29,10 @@ enum Case {
 
 /// What is spoken with signs or with a case, whether or not a name is known for it.
 pub(super) fn parts(text: &str, words: &[Word], names: &Names) -> Vec<Part> {
-    (0..words.len()).flat_map(|at| [flag(words, at), file(words, at), snake(words, at, names), cased(text, words, at, names)]).flatten().collect()
+    (0..words.len())
+        .flat_map(|at| [flag(words, at), file(words, at), snake(words, at, names), cased(text, words, at, names)])
+        .flatten()
+        .collect()
 }
 
 /// The words from a place on that may belong together.
@@ -97,7 +101,11 @@ fn file(words: &[Word], from: usize) -> Option<Part> {
 /// The ending of a file that is spoken at the beginning of some words, and in how many: "t s", "json", "jason".
 fn extension(words: &[Word]) -> Option<(String, usize)> {
     let known = |text: &str| EXTENSIONS.binary_search(&text).is_ok();
-    let letters: String = words.iter().take(4).map_while(|word| Some(word.lower.as_str()).filter(|word| word.chars().count() == 1)).collect();
+    let letters: String = words
+        .iter()
+        .take(4)
+        .map_while(|word| Some(word.lower.as_str()).filter(|word| word.chars().count() == 1))
+        .collect();
     if letters.len() > 1 && known(&letters) {
         return Some((letters.clone(), letters.len()));
     }
@@ -113,7 +121,11 @@ fn extension(words: &[Word]) -> Option<(String, usize)> {
 /// "max underscore retries" is `max_retries`.
 fn snake(words: &[Word], from: usize, names: &Names) -> Option<Part> {
     let run = run(words, from);
-    let part = |at: usize| run.get(at).map(|word| word.lower.as_str()).filter(|word| sign(word).is_none() && !Class::of(word).is_function_word());
+    let part = |at: usize| {
+        run.get(at)
+            .map(|word| word.lower.as_str())
+            .filter(|word| sign(word).is_none() && !Class::of(word).is_function_word())
+    };
     let (mut letters, mut text, mut length) = (Letters::new(), part(0)?.to_owned(), 1);
     letters.push(&text);
     while let Some(word) = part(length + 1).filter(|_| is(run, length, "underscore")) {
@@ -133,7 +145,10 @@ fn cased(text: &str, words: &[Word], from: usize, names: &Names) -> Option<Part>
     let run = run(words, from);
     let (case, said) = case(run)?;
     let content = &run[said..];
-    let free = content.iter().take_while(|word| !Class::of(&word.lower).is_function_word() && sign(&word.lower).is_none()).count();
+    let free = content
+        .iter()
+        .take_while(|word| !Class::of(&word.lower).is_function_word() && sign(&word.lower).is_none())
+        .count();
     let mut known = 0;
     let mut letters = Letters::new();
     for (nth, word) in content.iter().take(8).enumerate() {
@@ -145,7 +160,22 @@ fn cased(text: &str, words: &[Word], from: usize, names: &Names) -> Option<Part>
     // "convert the keys to camel case names" speaks of the case.
     let before = from.checked_sub(1).and_then(|before| words.get(before)).filter(|_| run[0].joins);
     let of_the_case = before.is_some_and(|word| {
-        matches!(word.lower.as_str(), "to" | "in" | "into" | "use" | "uses" | "using" | "from" | "as" | "be" | "is" | "and" | "or" | "support" | "the")
+        matches!(
+            word.lower.as_str(),
+            "to" | "in"
+                | "into"
+                | "use"
+                | "uses"
+                | "using"
+                | "from"
+                | "as"
+                | "be"
+                | "is"
+                | "and"
+                | "or"
+                | "support"
+                | "the"
+        )
     });
     let length = if known > 0 { known } else { free.min(MOST_WORDS) };
     if length == 0 || known == 0 && (of_the_case || length < 2) {
@@ -197,7 +227,7 @@ fn capitalized(word: &str) -> String {
 }
 
 /// Puts together what was said with "dot" between: "app dot test client" is `app.test_client` where both sides are names.
-pub(super) fn joined(text: &str, words: &[Word], parts: Vec<Part>, names: &Names) -> Vec<Part> {
+pub(super) fn joined(words: &[Word], parts: Vec<Part>, names: &Names) -> Vec<Part> {
     let mut done: Vec<Part> = Vec::with_capacity(parts.len());
     let mut parts = parts.into_iter().peekable();
     let mut at = 0;
@@ -205,9 +235,9 @@ pub(super) fn joined(text: &str, words: &[Word], parts: Vec<Part>, names: &Names
         let part = match parts.next_if(|part| part.from == at) {
             Some(part) => part,
             None => {
-                // A word that is no part may still be a name as it stands.
-                let known = words.get(at).filter(|word| !word.code && sign(&word.lower).is_none() && is_name(names, word));
-                let Some(word) = known.and_then(|word| text.get(word.at.clone())) else {
+                // A word that is no part may still be a name as it stands, or one that only begins with a capital.
+                let known = words.get(at).filter(|word| !word.code && sign(&word.lower).is_none());
+                let Some(word) = known.and_then(|word| as_name(names, word, is(words, at + 1, "dot"))) else {
                     at += 1;
                     continue;
                 };
@@ -215,7 +245,14 @@ pub(super) fn joined(text: &str, words: &[Word], parts: Vec<Part>, names: &Names
             }
         };
         at = part.to;
-        match done.last_mut().filter(|left| left.to + 1 == part.from && is(words, left.to, "dot") && words[left.to].joins && words[part.from].joins) {
+        let dotted = |left: &&mut Part| {
+            let dot =
+                left.to + 1 == part.from && is(words, left.to, "dot") && words[left.to].joins && words[part.from].joins;
+            // "the dot and the line" has none.
+            dot && !(left.to - left.from == 1
+                && matches!(Class::of(&words[left.from].lower), Class::Determiner | Class::Preposition | Class::To))
+        };
+        match done.last_mut().filter(dotted) {
             Some(left) if part.score < Part::CERTAIN && left.score < Part::CERTAIN => {
                 left.text = format!("{}.{}", left.text, part.text);
                 left.to = part.to;
@@ -228,8 +265,17 @@ pub(super) fn joined(text: &str, words: &[Word], parts: Vec<Part>, names: &Names
     done
 }
 
-fn is_name(names: &Names, word: &Word) -> bool {
+/// The name that a single word is beside "dot": the most useful one for what has members, and the one in lower case for a member.
+fn as_name<'n>(names: &'n Names, word: &Word, has_members: bool) -> Option<&'n str> {
     let mut letters = Letters::new();
     letters.push(&word.lower);
-    !Class::of(&word.lower).is_function_word() && names.of_letters(letters).iter().any(|name| names.get(*name).is_some_and(|name| name.text.to_lowercase() == word.lower))
+    let mut own = names
+        .of_letters(letters)
+        .iter()
+        .filter_map(|name| names.get(*name))
+        .filter(|name| name.text.to_lowercase() == word.lower);
+    let first = own.next()?;
+    let lower =
+        if has_members || *first.text == *word.lower { None } else { own.find(|name| *name.text == *word.lower) };
+    Some(&lower.unwrap_or(first).text)
 }

@@ -63,7 +63,10 @@ fn features(words: &[Word], candidate: &Candidate, name: &Name, rank: u32, cover
     let run: Vec<&str> = own_words.iter().map(|word| word.lower.as_str()).collect();
     let around = Around::of(words, candidate.from, candidate.to);
     let class = |word: Option<&str>| word.map_or(Class::Edge, Class::of);
-    let (left, right) = (class(around.before), class(around.after));
+    let (mut left, right) = (class(around.before), class(around.after));
+    if left == Class::Auxiliary && asks(words, candidate.from) {
+        left = Class::Particle;
+    }
     let (first, last) = (run.first().copied().unwrap_or_default(), run.last().copied().unwrap_or_default());
     let several = run.len() > 1;
     let pairs = run.windows(2).map(|pair| (pair[0], pair[1]));
@@ -97,15 +100,16 @@ fn features(words: &[Word], candidate: &Candidate, name: &Name, rank: u32, cover
         flag(run.len() > 2 && run[1..run.len() - 1].iter().any(|word| Class::of(word).is_function_word())),
         flag(verb),
         flag(verb && several && commands),
-        flag(verb && right == Class::Determiner),
+        flag(verb && several && commands && !matches!(right, Class::Auxiliary | Class::Verb | Class::Particle)),
         flag(last.ends_with('s') && !last.ends_with("ss")),
         own_words[1..].iter().filter(|word| word.hyphen).count() as f32,
         own_words.iter().filter(|word| word.capital).count() as f32,
         flag(candidate.signs > 0),
         candidate.aliases as f32,
         flag(covered),
-        (rank as f32 + 1.0).ln() / 10.0,
-        flag(name.words == run.len()),
+        // The first few do not differ.
+        (rank as f32 + 50.0).ln() / 10.0,
+        flag(name.words == run.len() || candidate.aliases > 0),
         flag(around.announces().is_some_and(|sort| agrees(sort, name.style))),
         candidate.apart * 10.0,
         if misheard { same as f32 / own.max(1) as f32 } else { 0.0 },
@@ -116,6 +120,12 @@ fn features(words: &[Word], candidate: &Candidate, name: &Name, rank: u32, cover
         *feature = value;
     }
     features
+}
+
+/// Whether the word before one opens a question, so that what follows is not what is done: "why does use effect run twice".
+fn asks(words: &[Word], from: usize) -> bool {
+    let before = from.checked_sub(2).and_then(|at| words.get(at)).filter(|_| words[from - 1].joins);
+    before.is_none_or(|word| matches!(word.lower.as_str(), "why" | "how" | "when" | "where" | "what" | "and" | "so"))
 }
 
 /// How many of these words a name has, and how many it has in all.

@@ -70,12 +70,17 @@ impl Lexicon {
         let mut parts = self.replaced(&words);
         parts.extend(commands::parts(text, &words, &self.names));
         parts.extend(choice::parts(&words, &self.names));
-        let parts = commands::joined(text, &words, choice::best(parts, words.len()), &self.names);
+        let parts = commands::joined(&words, choice::best(parts, words.len()), &self.names);
         let mut restored = Restored { text: String::with_capacity(text.len()), changes: Vec::new() };
         let mut done = 0;
         for part in parts {
-            let (Some(first), Some(last)) = (words.get(part.from), words.get(part.to.wrapping_sub(1))) else { continue };
-            let (Some(between), Some(from)) = (text.get(done..first.at.start), text.get(first.at.start..last.at.end)) else { continue };
+            let (Some(first), Some(last)) = (words.get(part.from), words.get(part.to.wrapping_sub(1))) else {
+                continue;
+            };
+            let (Some(between), Some(from)) = (text.get(done..first.at.start), text.get(first.at.start..last.at.end))
+            else {
+                continue;
+            };
             restored.text.push_str(between);
             if from != part.text {
                 restored.changes.push(Change { from: from.to_owned(), to: part.text.clone(), at: restored.text.len() });

@@ -187,7 +187,9 @@ fn halves(bones: &[u8], length: usize) -> impl Iterator<Item = u64> {
         letters.push(&char::from_u32(length as u32)?.to_string());
         Some(letters.0)
     };
-    [hash(bones.get(..first), "<"), hash(bones.len().checked_sub(second).and_then(|from| bones.get(from..)), ">")].into_iter().flatten()
+    [hash(bones.get(..first), "<"), hash(bones.len().checked_sub(second).and_then(|from| bones.get(from..)), ">")]
+        .into_iter()
+        .flatten()
 }
 
 /// Calls back with each word in which a name is spoken, in lower case; `word` is room to put it.

@@ -44,13 +44,13 @@ const IRREGULAR: [(&str, &str); 34] = [
 
 /// Abbreviations with a vowel that are spelled all the same.
 const SPELLED: [&str; 21] = [
-    "ai", "api", "apis", "ast", "aws", "cli", "eof", "id", "ids", "io", "ip", "oid", "os", "ui", "uid", "uri", "url", "urls", "usb",
-    "utf", "uuid",
+    "ai", "api", "apis", "ast", "aws", "cli", "eof", "id", "ids", "io", "ip", "oid", "os", "ui", "uid", "uri", "url",
+    "urls", "usb", "utf", "uuid",
 ];
 
 const LETTERS: [&str; 26] = [
-    "A", "BI", "SI", "DI", "I", "IF", "JI", "AJ", "AI", "JA", "KA", "IL", "IM", "IN", "U", "PI", "KYU", "AR", "IS", "TI", "YU", "VI",
-    "DABLYU", "IKS", "WI", "SI",
+    "A", "BI", "SI", "DI", "I", "IF", "JI", "AJ", "AI", "JA", "KA", "IL", "IM", "IN", "U", "PI", "KYU", "AR", "IS",
+    "TI", "YU", "VI", "DABLYU", "IKS", "WI", "SI",
 ];
 
 const DIGITS: [&str; 10] = ["SIRU", "WUN", "TU", "0RI", "FUR", "FAIV", "SIKS", "SIVN", "AT", "NAIN"];
@@ -62,7 +62,9 @@ pub(super) fn say(word: &str, sounds: &mut Vec<u8>) {
     }
     let letters = word.as_bytes();
     let spelled = letters.len() <= 5
-        && (SPELLED.binary_search(&word).is_ok() || letters.len() == 1 && word != "a" || !letters.iter().any(|&c| is_vowel(c)));
+        && (SPELLED.binary_search(&word).is_ok()
+            || letters.len() == 1 && word != "a"
+            || !letters.iter().any(|&c| is_vowel(c)));
     if spelled || letters.iter().any(u8::is_ascii_digit) {
         for c in letters {
             match c {
@@ -105,7 +107,7 @@ fn one(word: &[u8], at: usize, sounds: &mut Vec<u8>) -> usize {
         b'g' if starts("gh") => (if at == 0 { "G" } else { "" }, 2),
         b'g' if starts("gn") && (at == 0 || rest.len() == 2) => ("N", 2),
         b'g' if starts("gg") => ("G", 2),
-        b'g' => (if soft && at > 0 { "J" } else if soft && next == b'e' { "J" } else { "G" }, 1),
+        b'g' => (if soft && (at > 0 || next == b'e') { "J" } else { "G" }, 1),
         b'h' => (if at == 0 || before.is_some_and(is_vowel) && is_vowel(next) { "H" } else { "" }, 1),
         b'k' if starts("kn") && at == 0 => ("N", 2),
         b'n' if starts("ng") && (rest.len() == 2 || rest == b"ngs") => ("N", 2),
@@ -123,7 +125,8 @@ fn one(word: &[u8], at: usize, sounds: &mut Vec<u8>) -> usize {
         b'w' if starts("wh") => ("W", 2),
         b'x' => (if at == 0 { "S" } else { "KS" }, 1),
         b'z' => ("S", 1),
-        c @ (b'b' | b'd' | b'f' | b'j' | b'k' | b'l' | b'm' | b'n' | b'p' | b'r' | b's' | b't' | b'v' | b'w' | b'y') => {
+        c
+        @ (b'b' | b'd' | b'f' | b'j' | b'k' | b'l' | b'm' | b'n' | b'p' | b'r' | b's' | b't' | b'v' | b'w' | b'y') => {
             sounds.push(c.to_ascii_uppercase());
             return 1 + usize::from(next == c);
         }
@@ -221,8 +224,15 @@ const fn instead(a: u8, b: u8) -> f32 {
         1.0
     } else if class(a) != 0 && class(a) == class(b) {
         0.35
-    } else if matches!((a, b), (b'0', b'F' | b'S') | (b'F' | b'S', b'0') | (b'V', b'B' | b'W') | (b'B' | b'W', b'V') | (b'L' | b'W', b'R') | (b'R', b'L' | b'W'))
-    {
+    } else if matches!(
+        (a, b),
+        (b'0', b'F' | b'S')
+            | (b'F' | b'S', b'0')
+            | (b'V', b'B' | b'W')
+            | (b'B' | b'W', b'V')
+            | (b'L' | b'W', b'R')
+            | (b'R', b'L' | b'W')
+    ) {
         0.6
     } else {
         1.0
@@ -270,7 +280,12 @@ mod tests {
             let (heard_sounds, said_sounds) = (sounds(heard), sounds(said));
             let length = heard_sounds.len().max(said_sounds.len()) as f32;
             let apart = distance(&heard_sounds, &said_sounds) / length;
-            assert!(apart <= 0.25, "{heard} {said}: {apart} {:?} {:?}", String::from_utf8(heard_sounds), String::from_utf8(said_sounds));
+            assert!(
+                apart <= 0.25,
+                "{heard} {said}: {apart} {:?} {:?}",
+                String::from_utf8(heard_sounds),
+                String::from_utf8(said_sounds)
+            );
         }
         for (one, other) in [("use effect", "user name"), ("error", "value"), ("parse", "print")] {
             let (one, other) = (sounds(one), sounds(other));

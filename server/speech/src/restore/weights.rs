@@ -8,53 +8,53 @@ use super::evidence::FEATURES;
 /// For one word, for several with the letters of a name, and for words that sound like a name.
 #[rustfmt::skip]
 pub(super) static WEIGHTS: [[f32; 3]; FEATURES] = [
-    [ -5.15,  -0.18,  -0.86], // always
-    [  0.00,   0.00,  -5.50], // one word
-    [  0.00,  -0.26,  -0.55], // two words
-    [  0.00,   0.48,   0.88], // three words
-    [  0.26,  -0.32,  -1.47], // letters, as a logarithm
-    [ -0.92,  -0.52,   0.83], // how common the rarest word is
-    [ -1.16,  -0.64,  -1.66], // a word that prose does not have
-    [  0.92,   0.82,   0.72], // bits of surprise, tens
-    [  0.92,   0.30,   3.94], // bits of surprise, tens, for each word
-    [  0.00,  -0.14,  -0.29], // share of pairs that prose has
-    [  0.00,  -0.92,  -1.74], // two words that prose has as a pair
-    [ -0.74,  -0.66,  -1.22], // prose has the first after the word before
-    [ -1.31,  -0.92,  -1.82], // prose has the word after it after the last
-    [ -0.76,   0.39,  -1.80], // first holds sentences together
-    [ -0.76,   0.99,  -1.33], // last holds sentences together
-    [  0.00,   0.13,   0.35], // one within holds sentences together
-    [  0.78,   1.30,   0.36], // first is a verb
-    [  0.00,  -0.70,  -2.21], // first is a verb, where a command has one
-    [ -0.25,   0.53,   0.64], // first is a verb, and a determiner follows
-    [ -0.04,  -0.14,  -0.10], // ends like a plural
-    [  0.00,  -1.08,  -0.74], // hyphens
-    [ -1.32,  -0.28,   0.09], // capitals within a sentence
+    [ -5.63,   0.41,   2.62], // always
+    [  0.00,   0.00,  -5.61], // one word
+    [  0.00,  -0.28,  -0.57], // two words
+    [  0.00,   0.48,   1.13], // three words
+    [  0.35,  -0.33,  -0.90], // letters, as a logarithm
+    [ -1.03,  -0.57,   0.62], // how common the rarest word is
+    [ -1.21,  -0.67,  -1.79], // a word that prose does not have
+    [  1.03,   0.81,   0.86], // bits of surprise, tens
+    [  1.03,   0.30,   1.15], // bits of surprise, tens, for each word
+    [  0.00,  -0.17,  -1.44], // share of pairs that prose has
+    [  0.00,  -0.90,  -1.03], // two words that prose has as a pair
+    [ -0.64,  -0.67,  -1.32], // prose has the first after the word before
+    [ -1.10,  -0.92,  -1.49], // prose has the word after it after the last
+    [ -0.63,   0.36,  -1.12], // first holds sentences together
+    [ -0.63,   0.97,  -0.82], // last holds sentences together
+    [  0.00,   0.13,   0.20], // one within holds sentences together
+    [  0.96,   1.30,   0.76], // first is a verb
+    [  0.00,  -0.72,  -1.73], // first is a verb, where a command may have one
+    [  0.00,  -0.08,  -0.46], // first is a verb, where a command has one, and no verb follows
+    [ -1.09,  -0.17,  -0.18], // ends like a plural
+    [  0.00,  -1.08,  -0.32], // hyphens
+    [ -1.23,  -0.28,   0.14], // capitals within a sentence
     [  0.00,   0.44,   0.00], // signs were spoken
-    [ -0.31,  -0.04,   0.00], // taken for what it is taken for often
-    [ -0.85,  -4.16,  -0.19], // a longer name has these words and more
-    [ -2.27,  -4.18,  -4.60], // rank among the names, as a logarithm
-    [  0.97,   3.34,  -0.27], // as many words as the name has
-    [  1.85,   1.66,   1.01], // a cue announces such a name
-    [  0.00,   0.00,  -2.54], // how far the sound is away
-    [  0.00,   0.00,   3.57], // share of the words of the name that were heard
-    [  0.00,   0.00,  -1.10], // words too many or too few
-    [ -0.40,   0.40,   0.17], // before it an edge
-    [  0.95,  -0.23,   0.49], // before it a determiner
-    [  0.46,   0.61,   0.76], // before it a preposition
-    [ -0.62,   0.92,   0.64], // before it "to"
-    [ -0.54,  -1.36,  -1.82], // before it an auxiliary
-    [  1.67,   0.93,   0.82], // before it a particle
-    [ -1.35,  -1.06,  -0.87], // before it a cue
-    [ -0.45,   0.29,   0.15], // before it a verb
-    [  0.29,  -0.48,  -0.34], // before it another word
-    [  0.11,  -0.25,   0.07], // after it an edge
-    [  0.01,  -0.59,  -1.10], // after it a determiner
-    [ -0.73,  -0.06,   0.05], // after it a preposition
-    [ -0.25,   0.49,   0.15], // after it "to"
-    [  1.87,   0.30,   0.63], // after it an auxiliary
-    [ -0.65,   0.74,   0.44], // after it a particle
-    [ -0.35,  -0.24,  -0.10], // after it a cue
-    [  0.29,  -0.17,   0.21], // after it a verb
-    [ -0.29,  -0.22,  -0.34], // after it another word
+    [ -0.26,  -0.03,   0.00], // taken for what it is taken for often
+    [ -0.53,  -4.17,  -1.51], // a longer name has these words and more
+    [ -1.87,  -4.63,  -4.62], // rank among the names, as a logarithm
+    [  1.05,   3.32,   1.04], // as many words as the name has
+    [  1.78,   1.59,   1.04], // a cue announces such a name
+    [  0.00,   0.00,  -3.53], // how far the sound is away
+    [  0.00,   0.00,   0.57], // share of the words of the name that were heard
+    [  0.00,   0.00,  -0.68], // words too many or too few
+    [ -0.35,   0.40,   0.45], // before it an edge
+    [  1.04,  -0.23,   0.94], // before it a determiner
+    [  0.51,   0.61,   0.88], // before it a preposition
+    [ -0.63,   0.94,   0.80], // before it "to"
+    [ -0.48,  -1.54,  -1.54], // before it an auxiliary
+    [  1.77,   0.93,   0.51], // before it a particle
+    [ -1.22,  -0.99,  -1.03], // before it a cue
+    [ -0.27,   0.30,   0.50], // before it a verb
+    [ -0.36,  -0.42,  -1.49], // before it another word
+    [  0.25,  -0.25,   0.39], // after it an edge
+    [ -0.08,  -0.53,  -1.19], // after it a determiner
+    [ -0.66,  -0.09,   0.35], // after it a preposition
+    [ -0.21,   0.47,   0.46], // after it "to"
+    [  1.92,   0.32,   0.55], // after it an auxiliary
+    [ -0.55,   0.73,   0.29], // after it a particle
+    [ -0.63,  -0.26,   0.02], // after it a cue
+    [  0.32,  -0.20,  -0.46], // after it a verb
+    [ -0.35,  -0.19,  -0.42], // after it another word
 ];

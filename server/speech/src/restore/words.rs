@@ -33,13 +33,16 @@ pub(super) fn words(text: &str) -> Vec<Word> {
         let (from, to) = (start + core.start, start + core.end);
         let joins = bare_before && from == start;
         let inner = &text[from..to];
-        if inner.split('-').all(|part| !part.is_empty() && part.chars().all(is_of_word)) {
+        // "and/or" are two words, "a/b/c" is a path.
+        let slash = inner.contains('/');
+        let split = if slash && inner.matches('/').count() == 1 && !inner.starts_with('/') { '/' } else { '-' };
+        if inner.split(split).all(|part| !part.is_empty() && part.chars().all(is_of_word)) {
             let mut at = from;
-            for (nth, part) in inner.split('-').enumerate() {
+            for (nth, part) in inner.split(split).enumerate() {
                 words.push(Word {
                     at: at..at + part.len(),
                     lower: part.to_lowercase(),
-                    joins: if nth == 0 { joins } else { true },
+                    joins: if nth == 0 { joins } else { split == '-' },
                     code: false,
                     hyphen: nth > 0,
                     capital: at > 0 && part.starts_with(char::is_uppercase) && part.ends_with(char::is_lowercase),
@@ -47,7 +50,14 @@ pub(super) fn words(text: &str) -> Vec<Word> {
                 at += part.len() + 1;
             }
         } else {
-            words.push(Word { at: from..to, lower: inner.to_lowercase(), joins, code: true, hyphen: false, capital: false });
+            words.push(Word {
+                at: from..to,
+                lower: inner.to_lowercase(),
+                joins,
+                code: true,
+                hyphen: false,
+                capital: false,
+            });
         }
     }
     words
@@ -63,9 +73,9 @@ fn core(chunk: &str) -> Option<Range<usize>> {
     let (last, c) = chunk.char_indices().rfind(|(_, c)| c.is_alphanumeric())?;
     let mut end = last + c.len_utf8();
     // What opens with signs that belong to code keeps them: `--verbose`, `_private`, `/etc`.
-    let start = chunk[..start].rfind(|c| !matches!(c, '-' | '_' | '/' | '.' | '@' | '$' | '#')).map_or(0, |at| {
-        at + chunk[at..].chars().next().map_or(0, char::len_utf8)
-    });
+    let start = chunk[..start]
+        .rfind(|c| !matches!(c, '-' | '_' | '/' | '.' | '@' | '$' | '#'))
+        .map_or(0, |at| at + chunk[at..].chars().next().map_or(0, char::len_utf8));
     for possessive in ["'s", "’s", "'S", "’S"] {
         if let Some(bare) = chunk[start..end].strip_suffix(possessive).filter(|bare| !bare.is_empty()) {
             end = start + bare.len();
@@ -98,6 +108,7 @@ mod tests {
             ("open src/app.ts now", "|open+src/app.ts!+now"),
             ("run --all \"user name\"", "|run+--all!|user+name"),
             ("don't — stop", "|don't|stop"),
+            ("read/write lock, a/b/c", "|read|write+lock|a/b/c!"),
             ("…", ""),
         ];
         for (text, expected) in table {

@@ -59,9 +59,14 @@ pub struct Figures {
 }
 
 pub fn projects() -> Vec<Project> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().find(|path| path.join("tests/fixtures/speech").is_dir()).unwrap();
-    let mut paths: Vec<_> =
-        std::fs::read_dir(directory.join("tests/fixtures/speech/restore")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .ancestors()
+        .find(|path| path.join("tests/fixtures/speech").is_dir())
+        .unwrap();
+    let mut paths: Vec<_> = std::fs::read_dir(directory.join("tests/fixtures/speech/restore"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
     paths.sort();
     paths.iter().map(|path| serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()).collect()
 }
@@ -102,7 +107,10 @@ pub fn measure(projects: &[Project], part: &str) -> Figures {
 fn words(name: &str) -> usize {
     let mut before = '_';
     let begins = |c: char| {
-        let begins = c.is_alphanumeric() && (!before.is_alphanumeric() || c.is_uppercase() && before.is_lowercase() || c.is_numeric() != before.is_numeric());
+        let begins = c.is_alphanumeric()
+            && (!before.is_alphanumeric()
+                || c.is_uppercase() && before.is_lowercase()
+                || c.is_numeric() != before.is_numeric());
         before = c;
         begins
     };

@@ -9,10 +9,39 @@ use proptest::prelude::*;
 use super::{Lexicon, Restored};
 
 const NAMES: [&str; 33] = [
-    "useEffect", "SaveUploadedFile", "stream_with_context", "FastifyInstance", "uuid", "user_name", "UserName", "userName", "addUser",
-    "src/app.ts", "README.md", "MAX_RETRIES", "sha256", "base64_encode", "Utf8Error", "parseJSON", "URLSearchParams", "write_bytes",
-    "async_handler", "getCache", "error", "name", "user", "state", "file", "Blueprint", "test_client", "app", "no-unused-vars", "is_valid",
-    "statusCode", "feature/login-form", "CacheControl",
+    "useEffect",
+    "SaveUploadedFile",
+    "stream_with_context",
+    "FastifyInstance",
+    "uuid",
+    "user_name",
+    "UserName",
+    "userName",
+    "addUser",
+    "src/app.ts",
+    "README.md",
+    "MAX_RETRIES",
+    "sha256",
+    "base64_encode",
+    "Utf8Error",
+    "parseJSON",
+    "URLSearchParams",
+    "write_bytes",
+    "async_handler",
+    "getCache",
+    "error",
+    "name",
+    "user",
+    "state",
+    "file",
+    "Blueprint",
+    "test_client",
+    "app",
+    "no-unused-vars",
+    "is_valid",
+    "statusCode",
+    "feature/login-form",
+    "CacheControl",
 ];
 
 fn lexicon() -> Lexicon {
@@ -114,7 +143,8 @@ fn a_cue_tells_which_spelling_is_meant() {
 
 #[test]
 fn what_the_user_wants_replaced_goes_first() {
-    let replacements = [("cube cuddle", "kubectl"), ("use effect", "the effect hook"), ("cube", "k8s")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+    let replacements = [("cube cuddle", "kubectl"), ("use effect", "the effect hook"), ("cube", "k8s")]
+        .map(|(a, b)| (a.to_owned(), b.to_owned()));
     let lexicon = Lexicon::new(&NAMES.map(String::from), &replacements);
     assert_eq!(lexicon.restore("Cube Cuddle and cube, but not cubes").text, "kubectl and k8s, but not cubes");
     assert_eq!(lexicon.restore("fix use effect").text, "fix the effect hook");
@@ -122,7 +152,12 @@ fn what_the_user_wants_replaced_goes_first() {
 
 #[test]
 fn what_is_written_as_code_already_is_left_alone() {
-    for said in ["Fix useEffect in src/app.ts", "run `cargo test --all`", "v1.2 of save_file", "see https://example.org/add/user?x=1"] {
+    for said in [
+        "Fix useEffect in src/app.ts",
+        "run `cargo test --all`",
+        "v1.2 of save_file",
+        "see https://example.org/add/user?x=1",
+    ] {
         assert_eq!(restored(said), said);
     }
 }
@@ -130,7 +165,11 @@ fn what_is_written_as_code_already_is_left_alone() {
 #[test]
 fn changes_tell_what_was_changed_and_where() {
     let restored = lexicon().restore("Größe: use effect und save uploaded file");
-    let shown: Vec<_> = restored.changes.iter().map(|change| (change.from.as_str(), &restored.text[change.at..][..change.to.len()])).collect();
+    let shown: Vec<_> = restored
+        .changes
+        .iter()
+        .map(|change| (change.from.as_str(), &restored.text[change.at..][..change.to.len()]))
+        .collect();
     assert_eq!(shown, [("use effect", "useEffect"), ("save uploaded file", "SaveUploadedFile")]);
 }
 
@@ -145,7 +184,10 @@ fn sentences_of_projects_that_were_not_tuned_on_are_restored() {
 
 #[test]
 fn a_large_vocabulary_is_quick() {
-    let parts = ["user", "file", "cache", "render", "token", "stream", "index", "parse", "queue", "worker", "schema", "route", "field", "batch"];
+    let parts = [
+        "user", "file", "cache", "render", "token", "stream", "index", "parse", "queue", "worker", "schema", "route",
+        "field", "batch",
+    ];
     let names: Vec<String> = (0..50_000_usize)
         .map(|n| format!("{}_{}_{}{}", parts[n % 14], parts[n / 14 % 14], parts[n / 196 % 14], n / 2744))
         .collect();

@@ -1,0 +1,58 @@
+//! How much of what was said is restored, how much is changed that should not be, and how long it takes.
+
+use std::time::{Duration, Instant};
+
+use cadence_speech::restore::Lexicon;
+
+use crate::result::{Results, millis, percentile};
+
+#[path = "../../../server/speech/src/restore/tests/figures.rs"]
+mod figures;
+
+/// Names of a large repository.
+const NAMES: usize = 50_000;
+
+pub fn measure(results: &mut Results) {
+    let projects = figures::projects();
+    for (part, exact, misheard, changed) in [("tuning", 85.0, 50.0, 2.0), ("held out", 90.0, 55.0, 2.0)] {
+        let figures = figures::measure(&projects, part);
+        let name = |what: &str| format!("{what}, {part}");
+        let beside = |share: figures::Share| format!("{} of {}", share.hits, share.of);
+        results.at_least(&name("identifiers restored"), figures.exact.percent(), exact, "%", &beside(figures.exact));
+        results.at_least(
+            &name("misheard ones restored"),
+            figures.misheard.percent(),
+            misheard,
+            "%",
+            &beside(figures.misheard),
+        );
+        results.at_least(&name("single words restored"), figures.single.percent(), 0.0, "%", &beside(figures.single));
+        results.at_most(
+            &name("ordinary sentences changed"),
+            figures.changed.percent(),
+            changed,
+            "%",
+            &beside(figures.changed),
+        );
+        let home = figures.changed_at_home;
+        results.at_most(&name("of the project's own, changed"), home.percent(), 20.0, "%", &beside(home));
+    }
+
+    let known: Vec<String> = projects.iter().flat_map(|project| project.names.iter().cloned()).collect();
+    let names: Vec<String> =
+        (0..NAMES).map(|n| format!("{}{}", known[n % known.len()], "_x".repeat(n / known.len()))).collect();
+    let started = Instant::now();
+    let lexicon = Lexicon::new(&names, &[]);
+    let beside = format!("{NAMES} names");
+    results.at_most("time to index a vocabulary", millis(started.elapsed()), 100.0, "ms", &beside);
+    let mut times: Vec<Duration> = projects
+        .iter()
+        .flat_map(|project| &project.ordinary)
+        .map(|sentence| {
+            let started = Instant::now();
+            std::hint::black_box(lexicon.restore(sentence));
+            started.elapsed()
+        })
+        .collect();
+    results.at_most("time to restore a sentence, p99", millis(percentile(&mut times, 99)), 10.0, "ms", &beside);
+}
