@@ -133,7 +133,7 @@ impl Talk {
     }
 
     /// Does what was understood and, by whoever says so, is right.
-    async fn act(&self, command: VoiceCommand) -> Result<InputAnswer, CommandError> {
+    fn act(&self, command: VoiceCommand) -> impl Future<Output = Result<InputAnswer, CommandError>> + Send + use<> {
         let input = InputText {
             text: command.transcript.clone(),
             context: self.said.clone(),
@@ -141,8 +141,11 @@ impl Talk {
             command: Some(command),
             task: Some(self.defaults.clone()),
         };
-        let answer = self.client.rest()?.input(&input).await;
-        answer.map_err(|error| without_place(error, self.place.as_ref()))
+        let (client, place) = (self.client.clone(), self.place.clone());
+        async move {
+            let answer = client.rest()?.input(&input).await;
+            answer.map_err(|error| without_place(error, place.as_ref()))
+        }
     }
 
     /// What "it" means from now on.

@@ -26,7 +26,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// What happens beside the session.
 enum Outside {
     Session(Message),
-    Opened(Result<(Recorder, UnboundedReceiver<Heard>), CommandError>),
+    /// What the recording with this number tells.
+    Recording(u64, Message),
+    Opened(u64, Result<(Recorder, UnboundedReceiver<Heard>), CommandError>),
     News(Vec<String>),
 }
 
@@ -37,6 +39,8 @@ struct Screen<'a> {
     session: Session,
     push: PushToTalk,
     recorder: Option<Recorder>,
+    /// Number of the newest recording. One that was dropped may still tell something, which is no news.
+    take: u64,
     keys: Keys,
     tell: UnboundedSender<Outside>,
     watch: std::sync::Arc<std::sync::Mutex<Watch>>,
@@ -62,6 +66,7 @@ pub async fn run(talk: Talk, args: &Args, options: Options) -> CommandResult {
         session: Session::new(manner),
         push: PushToTalk::new(hold),
         recorder: None,
+        take: 0,
         keys,
         tell,
         watch,
@@ -144,14 +149,16 @@ impl Screen<'_> {
                 }
                 return;
             }
-            Outside::Opened(Ok((recorder, heard))) => {
+            Outside::Opened(take, _) if take != self.take => return,
+            Outside::Opened(_, Ok((recorder, heard))) => {
                 if matches!(self.session.state, State::Listening(_)) {
                     self.hear(recorder, heard);
                 }
                 return;
             }
-            Outside::Opened(Err(error)) => Message::Failed(failed(&error)),
-            Outside::Session(message) => message,
+            Outside::Opened(_, Err(error)) => Message::Failed(failed(&error)),
+            Outside::Recording(take, _) if take != self.take => return,
+            Outside::Recording(_, message) | Outside::Session(message) => message,
         };
         if matches!(message, Message::Ended | Message::Heard(..) | Message::Failed(_)) {
             self.push.ended();
@@ -166,10 +173,10 @@ impl Screen<'_> {
             Hearing { client: self.talk.client.clone(), start: self.talk.start(), save: self.args.save.clone() };
         let (tell, mut messages) = unbounded_channel();
         tokio::spawn(hearing.run(heard, tell));
-        let out = self.tell.clone();
+        let (out, take) = (self.tell.clone(), self.take);
         tokio::spawn(async move {
             while let Some(message) = messages.recv().await {
-                if out.send(Outside::Session(message)).is_err() {
+                if out.send(Outside::Recording(take, message)).is_err() {
                     return;
                 }
             }
@@ -180,9 +187,10 @@ impl Screen<'_> {
         for effect in effects {
             match effect {
                 Effect::Record => {
-                    let (options, tell) = (self.options.clone(), self.tell.clone());
+                    self.take += 1;
+                    let (options, tell, take) = (self.options.clone(), self.tell.clone(), self.take);
                     tokio::task::spawn_blocking(move || {
-                        let _ = tell.send(Outside::Opened(voice::start(options).map_err(CommandError::from)));
+                        let _ = tell.send(Outside::Opened(take, voice::start(options).map_err(CommandError::from)));
                     });
                 }
                 Effect::Finish => match &self.recorder {
@@ -194,15 +202,20 @@ impl Screen<'_> {
                         let _ = self.tell.send(Outside::Session(Message::Failed(failed)));
                     }
                 },
-                Effect::Drop => self.recorder = None,
+                Effect::Drop => {
+                    self.take += 1;
+                    self.recorder = None;
+                }
                 Effect::Read(text) => self.read(text),
                 Effect::Do(command) => {
-                    let done = self.talk.act(*command).await;
-                    let message = match done {
-                        Ok(answer) => Message::Done(Box::new(answer)),
-                        Err(error) => Message::Failed(failed(&error)),
-                    };
-                    let _ = self.tell.send(Outside::Session(message));
+                    let (act, tell) = (self.talk.act(*command), self.tell.clone());
+                    tokio::spawn(async move {
+                        let message = match act.await {
+                            Ok(answer) => Message::Done(Box::new(answer)),
+                            Err(error) => Message::Failed(failed(&error)),
+                        };
+                        let _ = tell.send(Outside::Session(message));
+                    });
                 }
                 Effect::Tell(answer) => {
                     self.talk.spoke_of(&answer);
