@@ -454,7 +454,7 @@ fn is_partial(objects: &Path) -> bool {
     })
 }
 
-fn short_hash(text: &str) -> String {
+pub(super) fn short_hash(text: &str) -> String {
     hex(&Sha256::digest(text.as_bytes())[..8])
 }
 

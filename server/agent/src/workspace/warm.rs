@@ -16,11 +16,11 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::mirror::{Mirror, Progress, Source};
+use super::mirror::{Mirror, Progress, Source, short_hash};
 use super::settings::{UserSettings, user_git};
 use super::{Environment, Workspace, WorkspaceError, Workspaces, private_dir, remove_tree, write_file};
 use crate::git::{Git, fields};
-use crate::host::MARKER_VARIABLE;
+use crate::host::{MARKER_VARIABLE, kill_marked};
 
 /// What is whole, below the directory of the mirror.
 const READY: &str = "ready";
@@ -105,14 +105,19 @@ impl Workspaces {
         self.data.join("warm")
     }
 
+    /// Value of [`MARKER_VARIABLE`] for what prepares ahead in this directory.
+    fn warm_marker(&self) -> String {
+        format!("warm:{}", short_hash(&self.data.to_string_lossy()))
+    }
+
     /// Notes that a repository is in use.
     pub(super) fn used(&self, workspace: &Workspace) {
         if self.warm > 0 {
             let mut newest = self.in_use.newest.lock().unwrap_or_else(PoisonError::into_inner);
             newest.retain(|other| other.mirror != workspace.mirror);
             let mut like = workspace.clone();
-            // What is prepared ahead belongs to no attempt.
-            like.environment.remove(MARKER_VARIABLE);
+            // What is prepared ahead belongs to no attempt, and is found by the next server where this one is killed.
+            like.environment.insert(MARKER_VARIABLE.to_owned(), self.warm_marker());
             newest.push(like);
             self.in_use.told.notify_one();
         }
@@ -122,6 +127,12 @@ impl Workspaces {
     /// repositories than may have one, and all where the disk is short of space. Ends when `closing` is cancelled, and leaves
     /// nothing running then.
     pub async fn keep_warm(&self, closing: &CancellationToken) {
+        // Git that outlived a killed server would go on writing into what is removed here.
+        let marker = self.warm_marker();
+        let swept = tokio::task::spawn_blocking(move || kill_marked(&marker)).await;
+        if let Ok(found @ 1..) = swept {
+            tracing::warn!(found, "processes that prepared a workspace had outlived their server");
+        }
         loop {
             self.tidy_warm().await;
             let next = async {
@@ -353,4 +364,41 @@ fn boot() -> &'static str {
         let id = fs::read_to_string("/proc/sys/kernel/random/boot_id");
         id.map_or_else(|_| Uuid::new_v4().to_string(), |id| id.trim().to_owned())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Instant;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_killed_server_left_at_work_is_ended_before_its_files_go() {
+        let data = tempfile::tempdir().unwrap();
+        let workspaces = Workspaces::new(data.path());
+        let half = workspaces.warm_home().join("demo.git").join(format!("{UNFINISHED}1"));
+        fs::create_dir_all(&half).unwrap();
+        // Writes as fast as it can, as git does.
+        let mut left = std::process::Command::new("sh")
+            .args(["-c", "i=0; while :; do i=$((i+1)); mkdir -p \"$0/$i\"; done", half.to_str().unwrap()])
+            .env(MARKER_VARIABLE, workspaces.warm_marker())
+            .spawn()
+            .unwrap();
+        let begun = Instant::now();
+        while !half.join("100").exists() {
+            assert!(begun.elapsed() < Duration::from_secs(60) && left.try_wait().unwrap().is_none());
+            tokio::task::yield_now().await;
+        }
+        let closing = CancellationToken::new();
+        let gone = async {
+            while half.exists() {
+                assert!(begun.elapsed() < Duration::from_secs(90), "it is still there");
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            closing.cancel();
+        };
+        tokio::join!(workspaces.keep_warm(&closing), gone);
+        assert!(!left.wait().unwrap().success());
+    }
 }
