@@ -10,6 +10,7 @@ mod error;
 mod follow;
 mod render;
 mod speech;
+mod talk;
 mod terminal;
 mod text;
 mod voice;

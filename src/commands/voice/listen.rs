@@ -12,11 +12,11 @@ use cadence_speech::settings::parse_time;
 
 use super::super::Context;
 use super::super::act::without_place;
-use super::tell::Teller;
 use crate::checkout::Place;
 use crate::client::Client;
 use crate::error::{CommandError, CommandResult};
 use crate::speech;
+use crate::talk::tell::Teller;
 use crate::voice::Options;
 
 /// Largest recording that is sent, in bytes: what the server takes.

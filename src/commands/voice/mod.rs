@@ -1,14 +1,9 @@
 //! `cadence voice`: spoken instead of written.
 
 mod devices;
-mod hearing;
 mod listen;
 mod models;
 mod record;
-mod session;
-mod tell;
-mod view;
-mod watch;
 
 use super::Context;
 use crate::error::CommandResult;

@@ -1,16 +1,15 @@
 //! `cadence voice record`.
 
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cadence_speech::audio::{Level, wav};
+use cadence_speech::audio::Level;
 use serde_json::json;
 
 use super::super::Context;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::render::{DIM, GREEN, Line, PLAIN, YELLOW};
+use crate::talk::hearing;
 use crate::terminal::Screen;
 use crate::text;
 use crate::voice::{self, End, Heard, Options, Take};
@@ -68,7 +67,7 @@ pub async fn run(context: &Context, args: Args) -> CommandResult {
         }
     };
     screen.clear_status();
-    write(&args.file, &take)?;
+    hearing::write(&args.file, &take)?;
     report(context, &args.file, &take)
 }
 
@@ -106,17 +105,6 @@ fn report(context: &Context, file: &Path, take: &Take) -> CommandResult {
         }
         None => Ok(exit),
     }
-}
-
-/// Only its owner may hear it.
-pub fn write(path: &Path, take: &Take) -> Result<(), CommandError> {
-    let fail = |error: std::io::Error| {
-        CommandError::failed(format!("{} cannot be written", text::clean_line(&path.to_string_lossy())))
-            .caused_by(error)
-    };
-    let mut out =
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).map_err(fail)?;
-    out.write_all(&wav(&take.clip)).map_err(fail)
 }
 
 /// Twenty steps from -60 dBFS to 0.

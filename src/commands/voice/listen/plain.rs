@@ -4,12 +4,12 @@ use cadence_protocol::{Intent, Parsed, Task, Transcription};
 use serde_json::json;
 use tokio::sync::mpsc::unbounded_channel;
 
-use super::super::hearing::Hearing;
-use super::super::session::{Message, targeted};
 use super::{Args, Talk};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::render::{DIM, Line, PLAIN};
 use crate::speech;
+use crate::talk::hearing::Hearing;
+use crate::talk::session::{Message, targeted};
 use crate::voice::{self, Options};
 
 /// Takes a recording for what is said.

@@ -5,16 +5,16 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::super::hearing::{Hearing, failed};
-use super::super::session::{Effect, Failed, Manner, Message, Session, State};
-use super::super::view::{Look, lines};
-use super::super::watch::Watch;
 use super::{Args, Talk};
 use crate::client::Client;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::follow::keys::{Input, Keys};
 use crate::render::{DIM, Line, PLAIN, YELLOW};
 use crate::speech;
+use crate::talk::hearing::{Hearing, failed};
+use crate::talk::session::{Effect, Failed, Manner, Message, Session, State};
+use crate::talk::view::{Look, lines};
+use crate::talk::watch::Watch;
 use crate::text;
 use crate::voice::{self, Action, Heard, Key, Keyboard, Options, Recorder, Talk as PushToTalk};
 

@@ -1,15 +1,18 @@
 //! A recording and what the server makes of it.
 
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
 use cadence_protocol::{VoiceAnswer, VoiceStart};
+use cadence_speech::audio::wav;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
-use super::record;
 use super::session::{Failed, Message};
 use crate::client::{Client, Speech};
 use crate::error::CommandError;
 use crate::speech;
+use crate::text;
 use crate::voice::{Heard, Take, Trouble};
 
 /// The loudness that fills the meter, and the one that leaves it empty, in dBFS.
@@ -69,7 +72,7 @@ impl Hearing {
         };
         let _ = tell.send(Message::Ended);
         if let Some(path) = &self.save {
-            record::write(path, &take)?;
+            write(path, &take)?;
         }
         usable(&take)?;
         stream.end().await?;
@@ -84,6 +87,17 @@ impl Hearing {
             }
         }
     }
+}
+
+/// Only its owner may hear it.
+pub fn write(path: &Path, take: &Take) -> Result<(), CommandError> {
+    let fail = |error: std::io::Error| {
+        CommandError::failed(format!("{} cannot be written", text::clean_line(&path.to_string_lossy())))
+            .caused_by(error)
+    };
+    let mut out =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path).map_err(fail)?;
+    out.write_all(&wav(&take.clip)).map_err(fail)
 }
 
 /// What nobody can be heard in is not sent.
