@@ -90,19 +90,22 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> CommandResult {
-    let Some(command) = cli.command else {
-        let mut help = Cli::command().render_long_help().ansi().to_string();
-        if !Terminal::detect(cli.global.color.unwrap_or_default()).color {
-            help = anstream::adapter::strip_str(&help).to_string();
-        }
-        std::io::stdout().lock().write_all(help.as_bytes())?;
-        return Ok(Exit::Done);
-    };
     let flags = Flags {
         server: cli.global.server,
         token_file: cli.global.token_file,
         color: cli.global.color,
-        data_dir: command.data_dir(),
+        data_dir: cli.command.as_ref().and_then(Command::data_dir),
+    };
+    let Some(command) = cli.command else {
+        if let Some(result) = Context::dashboard(&flags, cli.global.json) {
+            return result;
+        }
+        let mut help = Cli::command().render_long_help().ansi().to_string();
+        if !Terminal::detect(flags.color.unwrap_or_default()).color {
+            help = anstream::adapter::strip_str(&help).to_string();
+        }
+        std::io::stdout().lock().write_all(help.as_bytes())?;
+        return Ok(Exit::Done);
     };
     Context::run(command, &flags, cli.global.json)
 }

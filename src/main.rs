@@ -1,5 +1,6 @@
 //! cadence: coding agents from the terminal.
 
+mod apply;
 mod checkout;
 mod cli;
 mod client;
@@ -13,6 +14,7 @@ mod speech;
 mod talk;
 mod terminal;
 mod text;
+mod tui;
 mod voice;
 
 fn main() -> std::process::ExitCode {

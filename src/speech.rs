@@ -108,10 +108,19 @@ pub fn defaults(context: &Context, client: &Client, place: Option<&Place>, sourc
     }
 }
 
-fn path_text(path: &Path) -> Result<String, CommandError> {
+pub fn path_text(path: &Path) -> Result<String, CommandError> {
     path.to_str()
         .map(str::to_owned)
         .ok_or_else(|| CommandError::usage(format!("the path {} is not valid UTF-8", path.display())))
+}
+
+/// Says what is missing where a task was asked for outside of any repository.
+pub fn without_place(error: CommandError, place: Option<&Place>) -> CommandError {
+    if place.is_none() && error.message().contains("needs a repository") {
+        return CommandError::usage("a new task needs a repository, and this directory is in none")
+            .hint("Go into one, or name it with --repo PATH or URL.");
+    }
+    error
 }
 
 /// The tasks that there are, to show which are meant.

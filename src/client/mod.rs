@@ -21,7 +21,7 @@ pub use embedded::{Ephemeral, LOG_LIMIT};
 pub use rest::Rest;
 pub use runtime::{Announcement, Runtime, open_private_log, private_directory, token_file};
 pub use speech::Speech;
-pub use stream::{Item, PATIENCE, Stream};
+pub use stream::{Item, Orders, PATIENCE, Stream};
 
 /// Where a server is, and what it lets in.
 #[derive(Clone, Debug)]

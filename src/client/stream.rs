@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cadence_protocol::{ClientFrame, Event, Received, ServerFrame};
+use cadence_protocol::{ClientFrame, Event, Received, ServerFrame, Task};
 use futures_util::{SinkExt, StreamExt};
 use secrecy::ExposeSecret;
 use tokio::net::TcpStream;
@@ -47,6 +47,13 @@ pub enum Item {
     },
     /// The connection is back.
     Back,
+    /// How a task is; where all are followed.
+    Task(Box<Task>),
+    /// From here on all tasks are followed, or one, whose newest event has this number. After each break again.
+    Subscribed {
+        task: Option<Uuid>,
+        last_seq: u64,
+    },
     /// The server cannot store what happens and tries again, or stores it again.
     Storage {
         fails: bool,
@@ -55,6 +62,29 @@ pub enum Item {
     },
     /// The stream ends with this.
     Failed(CommandError),
+}
+
+/// What [`Stream::everything`] is asked for.
+#[derive(Debug)]
+enum Order {
+    Follow(Uuid, u64),
+    Leave(Uuid),
+}
+
+/// Says whose events a stream brings.
+#[derive(Clone, Debug)]
+pub struct Orders(mpsc::UnboundedSender<Order>);
+
+impl Orders {
+    /// Brings the events of a task after this one, too.
+    pub fn follow(&self, task: Uuid, after: u64) {
+        let _ = self.0.send(Order::Follow(task, after));
+    }
+
+    /// Brings them no longer.
+    pub fn leave(&self, task: Uuid) {
+        let _ = self.0.send(Order::Leave(task));
+    }
 }
 
 /// Events of some tasks. Dropping it ends the connection.
@@ -68,10 +98,31 @@ impl Stream {
     /// Follows tasks from the event after the number that is given with each. A server that is away for longer than
     /// `patience` is given up.
     pub fn follow(client: Client, tasks: impl IntoIterator<Item = (Uuid, u64)>, patience: Duration) -> Self {
+        let (_, orders) = mpsc::unbounded_channel();
+        Self::start(client, tasks.into_iter().collect(), patience, false, orders)
+    }
+
+    /// Follows how all tasks are, and the events of those that are asked for. A server that is away is waited for.
+    pub fn everything(client: Client) -> (Self, Orders) {
+        let (orders, receiver) = mpsc::unbounded_channel();
+        (Self::start(client, BTreeMap::new(), Duration::MAX, true, receiver), Orders(orders))
+    }
+
+    fn start(
+        client: Client,
+        seen: BTreeMap<Uuid, u64>,
+        patience: Duration,
+        all: bool,
+        orders: mpsc::UnboundedReceiver<Order>,
+    ) -> Self {
         let (sender, items) = mpsc::channel(256);
-        let seen = tasks.into_iter().collect();
-        let worker = Worker { client, seen, out: sender, patience, lost_since: None, failures: 0 };
+        let worker = Worker { client, seen, out: sender, patience, all, orders, lost_since: None, failures: 0 };
         Self { items, worker: tokio::spawn(worker.run()) }
+    }
+
+    /// Takes what has come, at least one and at most `most`; nothing after [`Item::Failed`].
+    pub async fn next_many(&mut self, items: &mut Vec<Item>, most: usize) -> usize {
+        self.items.recv_many(items, most).await
     }
 
     /// The next item; none after [`Item::Failed`].
@@ -92,6 +143,9 @@ struct Worker {
     seen: BTreeMap<Uuid, u64>,
     out: mpsc::Sender<Item>,
     patience: Duration,
+    /// Whether it is told how all tasks are.
+    all: bool,
+    orders: mpsc::UnboundedReceiver<Order>,
     /// Since when nothing was heard, and how often it was tried in vain.
     lost_since: Option<Instant>,
     failures: u32,
@@ -140,7 +194,28 @@ impl Worker {
             if self.out.send(Item::Lost { reason, wait }).await.is_err() {
                 return;
             }
-            tokio::time::sleep(wait).await;
+            let waited = tokio::time::sleep(wait);
+            tokio::pin!(waited);
+            loop {
+                tokio::select! {
+                    () = &mut waited => break,
+                    Some(order) = self.orders.recv() => drop(self.note(&order)),
+                }
+            }
+        }
+    }
+
+    /// Takes an order down; gives what the server is to be told.
+    fn note(&mut self, order: &Order) -> ClientFrame {
+        match *order {
+            Order::Follow(task, after) => {
+                self.seen.insert(task, after);
+                ClientFrame::Subscribe { task_id: task.to_string(), after: Some(after) }
+            }
+            Order::Leave(task) => {
+                self.seen.remove(&task);
+                ClientFrame::Unsubscribe { task_id: task.to_string() }
+            }
         }
     }
 
@@ -163,10 +238,11 @@ impl Worker {
     /// Subscribes, and gives out what comes until the connection ends.
     async fn pump(&mut self, socket: &mut Socket) -> Result<(), Break> {
         let rest = Rest::for_stream(self.client.endpoint()).map_err(Break::Fatal)?;
-        for (task, seen) in &self.seen {
-            let frame = ClientFrame::Subscribe { task_id: task.to_string(), after: Some(*seen) };
-            let text = serde_json::to_string(&frame).map_err(|error| Break::Lost(error.to_string()))?;
-            socket.send(Message::text(text)).await.map_err(lost)?;
+        let all = self.all.then(|| ClientFrame::Subscribe { task_id: "*".to_owned(), after: None });
+        let subscribe =
+            |(task, seen): (&Uuid, &u64)| ClientFrame::Subscribe { task_id: task.to_string(), after: Some(*seen) };
+        for frame in all.into_iter().chain(self.seen.iter().map(subscribe)) {
+            say(socket, &frame).await?;
         }
         let mut poll = tokio::time::interval_at(Instant::now() + POLL, POLL);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -187,6 +263,10 @@ impl Worker {
                         Some(Ok(_)) => {}
                     }
                     (ask, answer_by) = (Instant::now() + QUIET, None);
+                }
+                Some(order) = self.orders.recv() => {
+                    let frame = self.note(&order);
+                    say(socket, &frame).await?;
                 }
                 () = tokio::time::sleep_until(answer_by.unwrap_or(ask)) => {
                     if answer_by.is_some() {
@@ -222,6 +302,13 @@ impl Worker {
             Received::Frame(ServerFrame::OutputDelta { task_id, text }) if self.seen.contains_key(&task_id) => {
                 Ok(self.out.send(Item::Delta { task: task_id, text }).await?)
             }
+            Received::Frame(ServerFrame::Task { task }) if self.all => Ok(self.out.send(Item::Task(task)).await?),
+            Received::Frame(ServerFrame::Subscribed { task_id, last_seq }) if self.all => {
+                let task = task_id.parse().ok();
+                Ok(self.out.send(Item::Subscribed { task, last_seq }).await?)
+            }
+            // A task that was removed meanwhile is no reason to see nothing of the others.
+            Received::Frame(ServerFrame::Error { code, .. }) if self.all && code == "not_found" => Ok(()),
             Received::Frame(ServerFrame::Lagged { task_id, .. }) => self.catch_up(rest, task_id).await,
             Received::Frame(ServerFrame::Error { error, code }) => Err(refused(&error, &code)),
             Received::Frame(ServerFrame::Storage { code, message, hint }) => {
@@ -252,6 +339,7 @@ impl Worker {
         loop {
             let page = match rest.events(task, seen).await {
                 Ok(page) => page,
+                Err(error) if self.all && error.not_found => return Ok(()),
                 Err(error) if matches!(error.exit, Exit::NotAllowed | Exit::Usage) => return Err(Break::Fatal(error)),
                 Err(error) => return Err(Break::Lost(error.message().to_owned())),
             };
@@ -266,6 +354,11 @@ impl Worker {
             }
         }
     }
+}
+
+async fn say(socket: &mut Socket, frame: &ClientFrame) -> Result<(), Break> {
+    let text = serde_json::to_string(frame).map_err(|error| Break::Lost(error.to_string()))?;
+    socket.send(Message::text(text)).await.map_err(lost)
 }
 
 async fn connect(endpoint: &Endpoint) -> Result<Socket, Break> {

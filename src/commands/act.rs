@@ -49,7 +49,7 @@ pub async fn run(context: Context, args: Args) -> CommandResult {
         command: None,
         task: Some(speech::defaults(&context, &client, place.as_ref(), TaskSourceKind::Cli)),
     };
-    let answer = client.rest()?.input(&input).await.map_err(|error| without_place(error, place.as_ref()))?;
+    let answer = client.rest()?.input(&input).await.map_err(|error| speech::without_place(error, place.as_ref()))?;
     let answer = if answer.needs_confirmation {
         match confirmed(&context, &client, &answer, input, place.as_ref()).await? {
             Ok(answer) => answer,
@@ -69,15 +69,6 @@ pub async fn run(context: Context, args: Args) -> CommandResult {
         Some(task) if args.follow => follow_to_end(&context, &client, task, 0, false).await,
         _ => Ok(Exit::Done),
     }
-}
-
-/// Says what is missing where a task was asked for outside of any repository.
-pub fn without_place(error: CommandError, place: Option<&Place>) -> CommandError {
-    if place.is_none() && error.message().contains("needs a repository") {
-        return CommandError::usage("a new task needs a repository, and this directory is in none")
-            .hint("Go into one, or name it with --repo PATH or URL.");
-    }
-    error
 }
 
 /// Asks, and has it done. The exit code where it is not.
@@ -106,7 +97,7 @@ async fn confirmed(
     }
     let Some(command) = choose(parsed, context)? else { return Ok(Err(Exit::Interrupted)) };
     let input = InputText { command: Some(command), confirmed: true, ..input };
-    client.rest()?.input(&input).await.map(Ok).map_err(|error| without_place(error, place))
+    client.rest()?.input(&input).await.map(Ok).map_err(|error| speech::without_place(error, place))
 }
 
 /// Asks for a yes, or for the number of the task that is meant. None: it is not to be done.

@@ -108,6 +108,23 @@ impl Context {
         }
     }
 
+    /// The dashboard, where somebody sits at a terminal that can show it.
+    pub fn dashboard(flags: &Flags, json: bool) -> Option<CommandResult> {
+        let terminal = Terminal::detect(flags.color.unwrap_or_default());
+        if json || !terminal.shows || !terminal.asks {
+            return None;
+        }
+        let open = || {
+            let settings = Settings::load(flags, &process_environment)?;
+            let context = Self { terminal: Terminal::detect(settings.color), settings, json };
+            block_on(async {
+                let client = context.client().await?;
+                crate::tui::run(context, client).await
+            })
+        };
+        Some(open())
+    }
+
     /// The server to talk to.
     pub async fn client(&self) -> Result<Client, CommandError> {
         Client::connect(&self.settings).await

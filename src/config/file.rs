@@ -34,6 +34,8 @@ pub(super) struct File {
     pub keep_logs_days: Option<Days>,
     #[serde(default)]
     pub voice: cadence_speech::Settings,
+    #[serde(default)]
+    pub dashboard: super::Dashboard,
 }
 
 #[derive(Debug)]
@@ -164,6 +166,18 @@ pub const KEYS: &[Key] = &[
         about: "whose model is asked where the grammar is not sure: anthropic, openai, nobody",
     },
     Key { name: "voice.understanding.model", kind: Kind::Text, about: "that model" },
+    Key {
+        name: "dashboard.theme",
+        kind: Kind::Text,
+        about: "colours of the dashboard: dark, light, high-contrast, terminal",
+    },
+    Key { name: "dashboard.mouse", kind: Kind::Switch, about: "whether it takes the mouse: true, false" },
+    Key {
+        name: "dashboard.notify",
+        kind: Kind::Switch,
+        about: "notices of the desktop when something needs you: true, false",
+    },
+    Key { name: "dashboard.speak", kind: Kind::Switch, about: "whether that is spoken, too: true, false" },
 ];
 
 /// Agents that there are.
@@ -331,7 +345,7 @@ mod tests {
 
     #[test]
     fn errors_say_the_line() {
-        insta::assert_snapshot!(message("agent = \"claude\"\nmodle = \"x\"\n"), @"config.toml, line 2: unknown field `modle`, expected one of `server`, `token_file`, `color`, `data_dir`, `listen`, `agent`, `model`, `permission`, `budget`, `max_turns`, `timeout`, `environment`, `workers`, `warm_workspaces`, `keep_archived_days`, `keep_logs_days`, `voice`");
+        insta::assert_snapshot!(message("agent = \"claude\"\nmodle = \"x\"\n"), @"config.toml, line 2: unknown field `modle`, expected one of `server`, `token_file`, `color`, `data_dir`, `listen`, `agent`, `model`, `permission`, `budget`, `max_turns`, `timeout`, `environment`, `workers`, `warm_workspaces`, `keep_archived_days`, `keep_logs_days`, `voice`, `dashboard`");
         insta::assert_snapshot!(message("permission = \"bypass\"\n"), @"config.toml, line 1: unknown variant `bypass`, expected one of `ask`, `edits`, `all`");
         insta::assert_snapshot!(message("\n\ntimeout = \"soon\"\n"), @"config.toml, line 3: `soon` is no duration; write it like 30s, 10m or 1h30m");
         insta::assert_snapshot!(message("budget = -1.0\n"), @"config.toml, line 1: a budget must be more than nothing");
@@ -406,6 +420,7 @@ mod tests {
                         "voice.pause" | "voice.limit" => "2s",
                         "voice.openai.base_url" => "http://127.0.0.1:8000/v1",
                         "voice.understanding.provider" => "nobody",
+                        "dashboard.theme" => "light",
                         _ => "x",
                     }
                 ),

@@ -1,5 +1,6 @@
 //! Settings in layers: flags over environment over the settings file. Every error says which of them is wrong.
 
+mod dashboard;
 mod file;
 
 use std::ffi::OsString;
@@ -13,6 +14,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::error::CommandError;
+pub use dashboard::Dashboard;
 pub use file::{AGENTS, KEYS, key, set, unset};
 
 /// When colour is used.
@@ -94,6 +96,7 @@ pub struct Settings {
     pub keep_logs: Option<Duration>,
     /// How speech is recorded, understood and answered.
     pub voice: cadence_speech::Settings,
+    pub dashboard: Dashboard,
 }
 
 /// Looks a variable up; an empty one counts as absent.
@@ -195,6 +198,7 @@ impl Settings {
             keep_archived: file.keep_archived_days.map(|days| days.0),
             keep_logs: file.keep_logs_days.map(|days| days.0),
             voice: file.voice,
+            dashboard: file.dashboard,
             path,
         })
     }

@@ -3,7 +3,7 @@
 mod calls;
 mod editor;
 pub mod keys;
-mod prompt;
+pub mod prompt;
 mod question;
 mod steer;
 mod view;
@@ -246,6 +246,8 @@ impl Follower {
             }
             Item::Storage { fails, message, hint } => self.note_lines(&view::storage(fails, &message, hint)),
             Item::Failed(error) => return Err(error),
+            // Of tasks that are not followed.
+            Item::Task(_) | Item::Subscribed { .. } => {}
         }
         self.show_status();
         Ok(())

@@ -109,6 +109,11 @@ impl Prompt {
         Self::Permission { approval, message: None }
     }
 
+    /// Asks why something is refused; nothing need be said.
+    pub fn refusal(approval: Approval) -> Self {
+        Self::Permission { approval: Box::new(approval), message: Some(Field::default()) }
+    }
+
     /// The approval that it is about.
     pub fn approval_id(&self) -> Option<&str> {
         match self {

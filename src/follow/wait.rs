@@ -86,7 +86,7 @@ pub async fn wait(
                     tell(Told::Storage(storage(fails, &message, hint)));
                     continue;
                 }
-                Some(Item::Event(_) | Item::Delta { .. }) => continue,
+                Some(Item::Event(_) | Item::Delta { .. } | Item::Task(_) | Item::Subscribed { .. }) => continue,
             },
             _ = tick.tick(), if !look.is_empty() => {}
             () = until(deadline) => break,

@@ -85,6 +85,11 @@ impl Line {
         self.spans.iter().all(|span| span.text.trim().is_empty())
     }
 
+    /// Its parts, each of one style.
+    pub fn parts(&self) -> impl Iterator<Item = (Style, &str)> {
+        self.spans.iter().map(|span| (span.style, span.text.as_str()))
+    }
+
     /// The text alone.
     pub fn plain(&self) -> String {
         self.spans.iter().map(|span| span.text.as_str()).collect()

@@ -48,7 +48,8 @@ impl Teller {
     pub fn announce(&self, sentence: &str) {
         self.say(sentence);
         if self.notices {
-            let _ = notice(sentence);
+            let mut out = std::io::stderr().lock();
+            let _ = out.write_all(notice(sentence).as_bytes()).and_then(|()| out.flush());
         }
     }
 
@@ -74,9 +75,7 @@ async fn speak(mut speaker: Speaker, mut sentences: UnboundedReceiver<String>) {
 }
 
 /// A notice of the desktop, as terminals take it: OSC 9 (iTerm2, Windows Terminal, WezTerm) and OSC 777 (rxvt, foot, kitty).
-fn notice(sentence: &str) -> std::io::Result<()> {
+pub fn notice(sentence: &str) -> String {
     let clean: String = text::clean_line(sentence).replace(';', ",");
-    let mut out = std::io::stderr().lock();
-    write!(out, "\u{1b}]9;cadence: {clean}\u{7}\u{1b}]777;notify;cadence;{clean}\u{7}")?;
-    out.flush()
+    format!("\u{1b}]9;cadence: {clean}\u{7}\u{1b}]777;notify;cadence;{clean}\u{7}")
 }

@@ -30,6 +30,13 @@ impl Watch {
         said
     }
 
+    /// How a task is now; gives what is to be said of it, where that is news.
+    pub fn changed(&mut self, task: &Task, news: bool) -> Option<String> {
+        let now = (task.status, task.waiting_for, task.attempt);
+        let before = self.known.insert(task.id, now);
+        (before != Some(now) && (news || before.is_some())).then(|| sentence(task)).flatten()
+    }
+
     /// A task that was begun here: what becomes of it is news.
     pub fn begun(&mut self, task: &Task) {
         self.known.entry(task.id).or_insert((TaskStatus::Pending, None, task.attempt));

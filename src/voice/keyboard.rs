@@ -15,12 +15,13 @@ impl Keyboard {
     /// Asks the terminal and sets it up. To be called once, in raw mode, before keys are read: a terminal that does not know the
     /// question may take up to 2 s, and counts as one that cannot.
     pub fn set_up() -> Self {
-        let flags = KeyboardEnhancementFlags::DISAMBIGUATE_ESCAPE_CODES
-            | KeyboardEnhancementFlags::REPORT_EVENT_TYPES
-            | KeyboardEnhancementFlags::REPORT_ALL_KEYS_AS_ESCAPE_CODES;
-        let releases = terminal::supports_keyboard_enhancement().unwrap_or(false)
-            && execute!(std::io::stdout(), PushKeyboardEnhancementFlags(flags)).is_ok();
+        let releases = terminal::supports_keyboard_enhancement().unwrap_or(false) && push();
         Self { releases }
+    }
+
+    /// Sets it up again, of a terminal that is known to be able to.
+    pub fn again() -> Self {
+        Self { releases: push() }
     }
 
     /// Whether releases are reported.
@@ -37,4 +38,14 @@ impl Drop for Keyboard {
             let _ = out.flush();
         }
     }
+}
+
+/// Asks for releases.
+fn push() -> bool {
+    let flags = KeyboardEnhancementFlags::DISAMBIGUATE_ESCAPE_CODES
+            | KeyboardEnhancementFlags::REPORT_EVENT_TYPES
+            // Else what is typed with shift would be the key without it.
+            | KeyboardEnhancementFlags::REPORT_ALTERNATE_KEYS
+            | KeyboardEnhancementFlags::REPORT_ALL_KEYS_AS_ESCAPE_CODES;
+    execute!(std::io::stdout(), PushKeyboardEnhancementFlags(flags)).is_ok()
 }

@@ -35,7 +35,7 @@ pub use {
     keyboard::Keyboard,
     speak::Speaker,
     take::Trouble,
-    talk::{Action, Key, Talk},
+    talk::{Action, Key, Kind as KeyKind, Talk},
 };
 
 use serde::Serialize;

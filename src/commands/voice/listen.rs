@@ -7,16 +7,11 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use cadence_protocol::{InputAnswer, InputText, ParseContext, TaskDefaults, TaskSourceKind, VoiceCommand, VoiceStart};
 use cadence_speech::settings::parse_time;
 
 use super::super::Context;
-use super::super::act::without_place;
-use crate::checkout::Place;
-use crate::client::Client;
 use crate::error::{CommandError, CommandResult};
-use crate::speech;
-use crate::talk::tell::Teller;
+use crate::talk::Talk;
 use crate::voice::Options;
 
 /// Largest recording that is sent, in bytes: what the server takes.
@@ -64,31 +59,11 @@ fn time(text: &str) -> Result<Duration, String> {
     parse_time(text)
 }
 
-/// A conversation with the server about a place.
-struct Talk {
-    context: Context,
-    client: Client,
-    place: Option<Place>,
-    said: ParseContext,
-    defaults: TaskDefaults,
-    language: Option<String>,
-    teller: Teller,
-}
-
 pub async fn run(context: Context, args: Args) -> CommandResult {
     let client = context.client().await?;
-    let place = speech::place(args.repo.as_deref()).await?;
-    let said = speech::context(&context, &client, place.as_ref()).await?;
     let settings = context.settings.voice.clone();
-    let talk = Talk {
-        defaults: speech::defaults(&context, &client, place.as_ref(), TaskSourceKind::Voice),
-        teller: Teller::new(&settings, args.quiet, context.terminal)?,
-        language: args.language.clone().or_else(|| settings.language.clone()),
-        client,
-        place,
-        said,
-        context,
-    };
+    let mut talk = Talk::open(context, client, args.repo.as_deref(), args.quiet).await?;
+    talk.language = args.language.clone().or(talk.language);
     if let Some(file) = &args.file {
         let recording = read(file)?;
         return plain::file(talk, &args, recording).await;
@@ -125,35 +100,4 @@ fn read(path: &Path) -> Result<Vec<u8>, CommandError> {
             .hint("Say it in shorter parts, or as FLAC or MP3."));
     }
     Ok(bytes)
-}
-
-impl Talk {
-    fn start(&self) -> VoiceStart {
-        VoiceStart { language: self.language.clone(), context: self.said.clone() }
-    }
-
-    /// Does what was understood and, by whoever says so, is right.
-    fn act(&self, command: VoiceCommand) -> impl Future<Output = Result<InputAnswer, CommandError>> + Send + use<> {
-        let input = InputText {
-            text: command.transcript.clone(),
-            context: self.said.clone(),
-            confirmed: true,
-            command: Some(command),
-            task: Some(self.defaults.clone()),
-        };
-        let (client, place) = (self.client.clone(), self.place.clone());
-        async move {
-            let answer = client.rest()?.input(&input).await;
-            answer.map_err(|error| without_place(error, place.as_ref()))
-        }
-    }
-
-    /// What "it" means from now on.
-    fn spoke_of(&mut self, answer: &InputAnswer) {
-        let tasks = answer.result.iter().flat_map(|result| result.tasks.iter());
-        let task = answer.task.as_ref().or_else(|| tasks.take(1).next());
-        if let Some(task) = task {
-            self.said.current = Some(task.id);
-        }
-    }
 }
