@@ -3,14 +3,15 @@
 # Version of the Claude Code CLI that the tests drive.
 export CLAUDE_VERSION ?= 2.1.197
 
-.PHONY: help run test check bench chaos tools
+.PHONY: help run test check bench picture chaos tools
 
 help:
 	@echo 'make run     build cadence and show it at work: three demo agents, no account needed'
 	@echo 'make test    run all tests (FILTER=name for some)'
 	@echo 'make check   formatting, lints, feature combinations, licences'
 	@echo 'make chaos   1,000 tasks while everything fails at random (SEED=n repeats a run, TASKS=n)'
-	@echo 'make bench   measure it beside floors and peers (PART=events, api, fanout, program, workspace, vocabulary or restore for one)'
+	@echo 'make bench   measure it beside floors and peers (PART=events, api, fanout, program, workspace, dashboard, vocabulary or restore for one)'
+	@echo 'make picture draw the README'\''s picture of the dashboard anew, from the real program'
 	@echo 'make tools   install what the tests and checks need'
 
 run:
@@ -37,6 +38,11 @@ bench:
 	@.ci/tools bench
 	cargo build --release --locked -p cadence -p cadence-bench
 	target/release/cadence-bench $(PART)
+
+picture:
+	@.ci/tools build
+	cargo build --release --locked -p cadence -p cadence-bench
+	target/release/cadence-bench picture
 
 chaos:
 	@.ci/tools test

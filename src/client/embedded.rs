@@ -316,6 +316,11 @@ impl Ephemeral {
         self.child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or(0)
     }
 
+    /// Where its data is.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
     /// A directory that goes with the server.
     pub fn scratch(&self) -> PathBuf {
         self.data.join("scratch")

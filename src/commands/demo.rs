@@ -38,28 +38,37 @@ const PATIENCE: Duration = Duration::from_secs(30);
 ///
 /// No model is asked, and nothing needs an account: the agents are a script, but what they do is real. They edit files and
 /// run commands in workspaces of their own, three at once, and their changes are taken into a repository with a failing
-/// test. Everything is in a temporary directory that is gone afterwards.
+/// test. Everything is in a temporary directory that is gone afterwards. At a terminal they are watched in the dashboard.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   cadence demo
-  CADENCE_DEMO_SECONDS=20 cadence demo      slower, to watch")]
-pub struct Args {}
+  CADENCE_DEMO_SECONDS=20 cadence demo      slower, to watch
+  cadence demo --plain                      printed, without the dashboard")]
+pub struct Args {
+    /// Print what happens instead of opening the dashboard
+    #[arg(long)]
+    plain: bool,
+}
 
-pub async fn run(context: Context, _: Args) -> CommandResult {
+pub async fn run(context: Context, args: Args) -> CommandResult {
     let fail = |error: std::io::Error| CommandError::failed("the scratch repository cannot be made").caused_by(error);
     let server = Ephemeral::start().await?;
     let repository = server.scratch().join("calc");
     std::fs::create_dir_all(&repository).map_err(fail)?;
     prepare(&repository).await?;
     let client = Client::ephemeral(&server);
-    let result = show(&context, &client, &repository).await;
+    let mut context = context;
+    // Its workspaces, and how the dashboard was left, are the demo's own.
+    context.settings.data_dir = server.data().to_owned();
+    let watched = !args.plain && !context.json && context.terminal.shows && context.terminal.asks;
+    let result = show(&context, &client, &repository, watched).await;
     let stopped = server.stop().await;
     let exit = result?;
     stopped?;
     Ok(exit)
 }
 
-async fn show(context: &Context, client: &Client, repository: &Path) -> CommandResult {
+async fn show(context: &Context, client: &Client, repository: &Path, watched: bool) -> CommandResult {
     say(
         context,
         &[
@@ -86,6 +95,9 @@ async fn show(context: &Context, client: &Client, repository: &Path) -> CommandR
         followed.push(Followed { label: Some(label), ..Followed::new(task, 0) });
     }
     let order: Vec<Uuid> = followed.iter().map(|followed| followed.task.id).collect();
+    if watched {
+        return watch(context, client, repository, &order).await;
+    }
     let options = Options { json: context.json, full: false, attended: true, framed: true, summary: false };
     let tasks = match follow::follow(client, followed, context.terminal, options).await? {
         Outcome::Ended(tasks) => tasks,
@@ -99,11 +111,31 @@ async fn show(context: &Context, client: &Client, repository: &Path) -> CommandR
         return Ok(interrupted(context));
     }
     let tasks: Vec<&Task> = order.iter().filter_map(|id| tasks.iter().find(|task| task.id == *id)).collect();
+    close(context, repository, &tasks).await
+}
+
+/// Shows the agents in the dashboard. When it is left after they are done, their changes are taken.
+async fn watch(context: &Context, client: &Client, repository: &Path, order: &[Uuid]) -> CommandResult {
+    let words = "three scripted agents work; when they are done, q takes their changes and runs the test again";
+    let exit = crate::tui::run(context.clone(), client.clone(), Some(words)).await?;
+    let rest = client.rest()?;
+    let mut tasks = Vec::new();
+    for id in order {
+        tasks.push(rest.task(*id).await?);
+    }
+    if exit == Exit::Interrupted || tasks.iter().any(|task| !task.status.is_end()) {
+        context.terminal.note(&[Line::of(YELLOW, "◦ the demo was left; nothing of it remains")]);
+        return Ok(exit);
+    }
+    close(context, repository, &tasks.iter().collect::<Vec<_>>()).await
+}
+
+async fn close(context: &Context, repository: &Path, tasks: &[&Task]) -> CommandResult {
     let fail = |error: std::io::Error| CommandError::failed("signals cannot be listened to").caused_by(error);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(fail)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(fail)?;
     tokio::select! {
-        result = finish(context, repository, &tasks) => result,
+        result = finish(context, repository, tasks) => result,
         _ = interrupt.recv() => Ok(interrupted(context)),
         _ = terminate.recv() => Ok(interrupted(context)),
     }

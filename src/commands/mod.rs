@@ -119,7 +119,7 @@ impl Context {
             let context = Self { terminal: Terminal::detect(settings.color), settings, json };
             block_on(async {
                 let client = context.client().await?;
-                crate::tui::run(context, client).await
+                crate::tui::run(context, client, None).await
             })
         };
         Some(open())

@@ -176,6 +176,12 @@ impl Key {
         Self { code, control, alt: event.modifiers.contains(KeyModifiers::ALT) }
     }
 
+    /// The code, and whether Control and Alt are held.
+    #[cfg(test)]
+    pub fn parts(self) -> (KeyCode, bool, bool) {
+        (self.code, self.control, self.alt)
+    }
+
     /// Reads `q`, `G`, `ctrl-p`, `alt-x`, `enter`, `f5`.
     pub fn parse(text: &str) -> Result<Self, String> {
         let wrong = || {

@@ -56,6 +56,8 @@ pub enum Later {
     /// The notice with this number has been there for long enough.
     Fade(u64),
     Approvals,
+    /// What is selected was seen, and stays so.
+    Seen,
     /// The diff of the open task may be fetched again.
     Diff,
 }

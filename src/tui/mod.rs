@@ -4,6 +4,8 @@
 mod effects;
 mod keymap;
 mod message;
+#[cfg(test)]
+mod samples;
 mod saved;
 mod screen;
 mod state;
@@ -43,8 +45,8 @@ const WAITING: usize = 2048;
 /// Messages that are taken in before the next picture.
 const BATCH: usize = 1024;
 
-/// Opens the dashboard and stays until it is left.
-pub async fn run(context: Context, client: Client) -> CommandResult {
+/// Opens the dashboard and stays until it is left. What is said at first stands in the bottom line.
+pub async fn run(context: Context, client: Client, first: Option<&str>) -> CommandResult {
     let (theme, keymap) = (theme(&context.settings)?, keymap(&context.settings)?);
     let fail = |error: std::io::Error| CommandError::failed("the terminal cannot be used").caused_by(error);
     let beside = tokio::runtime::Builder::new_multi_thread()
@@ -58,6 +60,7 @@ pub async fn run(context: Context, client: Client) -> CommandResult {
     let saved = saved::load(&context.settings.data_dir);
     let mut state = State::new(screen.size(), theme, keymap, &saved, OffsetDateTime::now_utc());
     state.voice_is_there = cfg!(feature = "voice");
+    state.notice = first.map(|words| state::Notice { number: 0, text: words.to_owned(), hint: None, bad: false });
     let (tell, told) = unbounded_channel();
     let (stream, streamed) = channel(WAITING);
     let notify = context.settings.dashboard.notify.unwrap_or(true);
@@ -134,6 +137,9 @@ impl Dashboard {
     ) -> std::io::Result<Exit> {
         self.screen.draw(&self.state)?;
         let mut drawn = Instant::now();
+        // What a key does is not kept waiting by what happens beside it.
+        let mut drawn_for_key = drawn;
+        let mut urgent = false;
         // The terminal is asked what it can while the picture is there already.
         let mut keyboard = tokio::task::spawn_blocking(crate::voice::Keyboard::set_up);
         let mut asked = false;
@@ -142,7 +148,7 @@ impl Dashboard {
         let mut tick = Instant::now() + TICK;
         let mut batch = Vec::new();
         loop {
-            let draw_at = drawn + FRAME;
+            let draw_at = if urgent { drawn_for_key } else { drawn } + FRAME;
             let ticks = self.state.ticks();
             tokio::select! {
                 biased;
@@ -156,19 +162,21 @@ impl Dashboard {
                     keys = Some(EventStream::new());
                     changed = true;
                 }
+                () = sleep_until(draw_at), if changed => {
+                    self.screen.draw(&self.state)?;
+                    drawn = Instant::now();
+                    drawn_for_key = if urgent { drawn } else { drawn_for_key };
+                    (urgent, changed) = (false, false);
+                    continue;
+                }
                 event = next_event(&mut keys), if asked => match event {
                     Some(Ok(event)) => {
                         batch.push(Message::Terminal(event));
-                        changed = true;
+                        urgent = true;
                     }
                     // The terminal is gone.
                     Some(Err(_)) | None => return Ok(Exit::Interrupted),
                 },
-                () = sleep_until(draw_at), if changed => {
-                    self.screen.draw(&self.state)?;
-                    (drawn, changed) = (Instant::now(), false);
-                    continue;
-                }
                 set = &mut keyboard, if !asked => {
                     asked = true;
                     if let Ok(keyboard) = set {

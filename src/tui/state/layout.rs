@@ -2,7 +2,7 @@
 
 use ratatui::layout::Rect;
 
-use super::{Focus, State};
+use super::{Focus, Pane, State};
 
 /// Columns from which the list and the open task are side by side.
 const BOTH: u16 = 90;
@@ -19,6 +19,8 @@ pub struct Layout {
     pub view: Rect,
     /// The part of the open task that is scrolled.
     pub body: Rect,
+    /// Where the open task's request is answered; it hides nothing of the request.
+    pub ask: Rect,
     pub footer: Rect,
     /// Lines of a task in the list.
     pub each: u16,
@@ -46,14 +48,20 @@ impl Layout {
             _ => 4,
         };
         let head = if view_width == 0 { 0 } else { head };
+        let asks = state.view.as_ref().is_some_and(|view| {
+            view.pane == Pane::Transcript && state.approvals.iter().any(|approval| approval.task_id == view.id)
+        });
+        let ask = u16::from(asks && view_width > 0 && middle > head + 1);
         // A column on each side, and the bar at the right.
-        let body = Rect::new(view.x + 1, view.y + head, view_width.saturating_sub(3), middle.saturating_sub(head));
+        let (x, width) = (view.x + 1, view_width.saturating_sub(3));
+        let body = Rect::new(x, view.y + head, width, middle.saturating_sub(head + ask));
         Self {
             header: Rect::new(0, 0, columns, 1.min(rows)),
             list: Rect::new(0, 1, list_width, middle),
             border: Rect::new(list_width, 1, border, middle),
             view,
             body,
+            ask: Rect::new(x, body.bottom(), width, ask),
             footer: Rect::new(0, rows.saturating_sub(1), columns, 1.min(rows)),
             each: if middle >= ROOMY { 2 } else { 1 },
             head,

@@ -133,6 +133,8 @@ pub struct List {
     pub top: usize,
     /// The first snapshots have come.
     pub loaded: bool,
+    /// Somebody chose, or saw what is selected: until then it is the first.
+    pub chosen: bool,
 }
 
 impl List {
@@ -230,7 +232,9 @@ impl List {
         };
         let shown: BTreeSet<Uuid> = shown.iter().map(|task| task.id).collect();
         self.marked.retain(|id| shown.contains(id));
-        if self.selected.is_none_or(|id| !shown.contains(&id)) {
+        if !self.chosen {
+            self.selected = self.nearest(0);
+        } else if self.selected.is_none_or(|id| !shown.contains(&id)) {
             self.selected = self.nearest(place);
         }
     }
@@ -253,7 +257,7 @@ impl List {
     pub fn select(&mut self, id: Uuid) -> bool {
         let there = self.place(id).is_some();
         if there {
-            self.selected = Some(id);
+            (self.selected, self.chosen) = (Some(id), true);
         }
         there
     }
@@ -278,6 +282,7 @@ impl List {
         let Some(last) = ids.len().checked_sub(1) else { return };
         let now = self.selected.and_then(|id| ids.iter().position(|other| *other == id)).unwrap_or(0);
         self.selected = ids.get(now.saturating_add_signed(by).min(last)).copied();
+        self.chosen = true;
     }
 
     /// The tasks that are in the list, in order.

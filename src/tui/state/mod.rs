@@ -8,7 +8,7 @@ mod transcript;
 
 use std::collections::BTreeMap;
 
-use cadence_protocol::{Approval, Task};
+use cadence_protocol::{Approval, Task, TaskStatus};
 use crossterm::event::KeyEvent;
 use time::OffsetDateTime;
 use tui_input::Input;
@@ -313,7 +313,7 @@ impl State {
 
     /// Whether something on the screen tells the time.
     pub fn ticks(&self) -> bool {
-        let counting = |task: &Task| task.started_at.is_some() && task.completed_at.is_none() && !task.status.is_end();
+        let counting = |task: &Task| matches!(task.status, TaskStatus::Running | TaskStatus::Waiting);
         matches!(self.connection, Connection::Lost { .. })
             || self.list.shown().any(|id| self.list.get(id).is_some_and(|row| counting(&row.task)))
     }
@@ -346,7 +346,12 @@ impl State {
 /// How long a task has worked, or did: in seconds.
 pub fn elapsed(task: &Task, now: OffsetDateTime) -> Option<std::time::Duration> {
     let from = task.started_at?;
-    let until = task.completed_at.filter(|_| task.status.is_end()).unwrap_or(now);
+    let until = match task.status {
+        // How long it worked before is not known, and it does not work now.
+        TaskStatus::Paused => return None,
+        status if status.is_end() => task.completed_at.unwrap_or(now),
+        _ => now,
+    };
     Some(std::time::Duration::try_from(until - from).unwrap_or_default())
 }
 

@@ -605,6 +605,9 @@ impl Transcript {
 
     /// Unfolds the marked item, or folds it.
     pub fn toggle(&mut self, seq: u64, width: usize, height: usize) {
+        if self.items.is_empty() {
+            return;
+        }
         let top = self.top(width, height);
         if !self.toggled.remove(&seq) {
             self.toggled.insert(seq);

@@ -328,6 +328,12 @@ fn allow(state: &mut State, current: &Task, decision: DecisionRequest) -> Vec<Ef
     if let prompt::Prompt::Questions { .. } = asked {
         return show(state, Overlay::Answer(Box::new(asked)));
     }
+    // What is not on the screen is shown before it is allowed.
+    let open = state.view.as_ref().is_some_and(|view| view.id == current.id && view.pane == Pane::Transcript);
+    let seen = matches!(state.overlay, Some(Overlay::Inbox { .. })) || (open && state.layout().view.width > 0);
+    if !seen {
+        return show(state, Overlay::Answer(Box::new(asked)));
+    }
     let decide = Decide { decision, updated_input: None, answers: None, message: None };
     decided(state, &approval.id);
     vec![Effect::Decide(Box::new(approval), Box::new(decide))]

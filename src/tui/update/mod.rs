@@ -19,6 +19,8 @@ use super::state::{Focus, Notice, Overlay, Pane, PromptKind, State, TaskView, ty
 
 /// How long a selection rests before its task is fetched: keys that are held down fetch nothing.
 const REST: Duration = Duration::from_millis(120);
+/// How long after the start the first of the list is selected, whichever that is then.
+const SEEN: Duration = Duration::from_millis(1500);
 /// How long a notice stays.
 const STAYS: Duration = Duration::from_secs(6);
 /// Tasks in the list whose events are brought to say what they do.
@@ -62,6 +64,7 @@ fn terminal(state: &mut State, event: Event) -> Vec<Effect> {
 }
 
 fn key_event(state: &mut State, key: KeyEvent) -> Vec<Effect> {
+    state.list.chosen = true;
     if let Some(Overlay::Voice(_)) = state.overlay {
         return voice::key(state, key);
     }
@@ -144,6 +147,10 @@ fn put_off(state: &mut State, later: Later) -> Vec<Effect> {
         Later::Approvals => {
             state.approvals_asked = false;
             vec![Effect::Approvals]
+        }
+        Later::Seen => {
+            state.list.chosen = true;
+            Vec::new()
         }
         Later::Diff => {
             if let Some(view) = &mut state.view {

@@ -4,7 +4,7 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::super::keymap::{Action, Key};
 use super::super::message::Effect;
-use super::super::state::{Overlay, State, Typed, paste_line, type_key};
+use super::super::state::{EditInput, Overlay, State, Typed, paste_line, type_key};
 use super::act;
 use crate::follow::prompt::{Step, allow_with};
 
@@ -50,6 +50,7 @@ pub fn key(state: &mut State, key: KeyEvent) -> Vec<Effect> {
                     act::decided(state, &approval.id);
                     vec![Effect::Decide(approval, Box::new(decide))]
                 }
+                Step::Edit(approval) => keep(state, Overlay::Edit(Box::new(EditInput::new(*approval)))),
                 _ => keep(state, Overlay::Answer(prompt)),
             }
         }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::super::message::{Effect, Failure, Later, Why};
 use super::super::state::{Connection, FileDiff, Focus, Overlay, Pane, State, TaskView};
-use super::{complain, search};
+use super::{SEEN, complain, search};
 use crate::client::Item;
 use crate::text;
 
@@ -29,9 +29,11 @@ pub fn item(state: &mut State, item: Item) -> Vec<Effect> {
         }
         Item::Task(task) => snapshot(state, *task),
         Item::Subscribed { task: None, .. } => {
-            state.list.loaded = true;
+            let first = !std::mem::replace(&mut state.list.loaded, true);
             state.connection = if is_behind(state) { Connection::CatchingUp } else { Connection::Live };
-            ask_approvals(state)
+            let mut effects = ask_approvals(state);
+            effects.extend(first.then_some(Effect::After(SEEN, Later::Seen)));
+            effects
         }
         Item::Subscribed { task: Some(id), last_seq } => {
             if let Some(view) = of(state, id) {

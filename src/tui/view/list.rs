@@ -180,8 +180,9 @@ fn details(buffer: &mut Buffer, area: Rect, row: &Row, state: &State, base: Styl
         x = paint::cut(buffer, x, area.y, room(x), word, base.patch(theme.style(role)));
         x = paint::cut(buffer, x, area.y, room(x), " · ", dim);
     }
-    // With little room what it does matters more than where.
-    if let Some(activity) = row.activity.as_ref().filter(|_| live && area.width < 70) {
+    let error = task.error.as_ref().filter(|_| task.status == TaskStatus::Failed).map(|error| clean_line(error));
+    // With little room what it does, or did not, matters more than where.
+    if let Some(activity) = row.activity.as_ref().filter(|_| live).or(error.as_ref()).filter(|_| area.width < 70) {
         x = paint::cut(buffer, x, area.y, room(x).min(area.width / 3), &clean_line(&task.repo_name), dim);
         x = paint::cut(buffer, x, area.y, room(x), " · ", dim);
         paint::cut(buffer, x, area.y, room(x), activity, base.patch(theme.base()));
@@ -189,9 +190,7 @@ fn details(buffer: &mut Buffer, area: Rect, row: &Row, state: &State, base: Styl
     }
     let mut parts = vec![clean_line(&task.repo_name), clean_line(&task.branch), agent(task)];
     parts.extend(machine(task));
-    if live {
-        parts.extend(row.activity.clone());
-    }
+    parts.extend(row.activity.clone().filter(|_| live).or(error));
     paint::cut(buffer, x, area.y, room(x), &parts.join(" · "), dim);
 }
 

@@ -69,6 +69,12 @@ fn window(buffer: &mut Buffer, area: Rect, size: (u16, u16), title: &str, state:
     let width = size.0.min(area.width.saturating_sub(2)).max(1);
     let height = size.1.min(area.height.saturating_sub(2)).max(1);
     let place = Rect::new(area.x + (area.width - width) / 2, area.y + (area.height - height) / 2, width, height);
+    // A character of two columns that reaches over the edge would take the border's place.
+    for y in place.top()..place.bottom() {
+        if place.x > area.x && crate::text::width(buffer[(place.x - 1, y)].symbol()) > 1 {
+            buffer[(place.x - 1, y)].set_symbol(" ");
+        }
+    }
     Clear.render(place, buffer);
     buffer.set_style(place, state.theme.base());
     let border = ratatui::widgets::Block::bordered()

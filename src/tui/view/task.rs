@@ -25,6 +25,10 @@ pub fn draw(buffer: &mut Buffer, layout: &Layout, state: &State) {
         Pane::Facts => facts(buffer, layout, view, &row.task, state),
     }
     search(buffer, layout, view, state);
+    let asked = state.approvals.iter().find(|approval| approval.task_id == view.id);
+    if let Some(approval) = asked.filter(|_| layout.ask.height > 0) {
+        request_keys(buffer, layout.ask, approval, state);
+    }
 }
 
 fn heading(buffer: &mut Buffer, area: Rect, layout: &Layout, task: &Task, state: &State) {
@@ -137,22 +141,12 @@ fn transcript(buffer: &mut Buffer, layout: &Layout, view: &TaskView, state: &Sta
         return;
     }
     let words = view.search.as_ref().map(|search| search.words.as_str()).unwrap_or_default();
-    let mut hint_at = None;
-    let asked = state.approvals.iter().find(|approval| approval.task_id == view.id);
     for (line, y) in shown.iter().zip(body.y..) {
         if line.marked {
             paint::text(buffer, body.x - 1, y, 1, "▎", theme.style(Role::Accent));
         }
         paint::line(buffer, body.x, y, body.width, &line.line, theme, Style::new());
         paint::found(buffer, body.x, y, body.width, words, theme.style(Role::Found));
-        if asked.is_some() {
-            hint_at = Some(y + 1);
-        }
-    }
-    // What waits for an answer is said where it is read: below the newest.
-    if let (Some(approval), Some(y), Place::End) = (asked, hint_at, transcript.place()) {
-        let y = y.min(body.bottom() - 1);
-        request_keys(buffer, Rect { y, height: 1, ..body }, approval, state);
     }
     if let Some((first, _)) = transcript.range() {
         let from = shown.first().map_or(first, |line| line.seq);

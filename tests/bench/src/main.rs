@@ -3,15 +3,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod api;
+mod dashboard;
 mod events;
 mod fanout;
 mod floor;
 mod peer;
+mod picture;
 mod place;
 mod program;
 mod restore;
 mod result;
 mod server;
+mod terminal;
 mod vocabulary;
 mod workspace;
 
@@ -23,6 +26,10 @@ fn main() -> ExitCode {
     let wanted = std::env::args().nth(1).unwrap_or_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     rustls::crypto::ring::default_provider().install_default().unwrap();
+    if wanted == "picture" {
+        runtime.block_on(picture::draw());
+        return ExitCode::SUCCESS;
+    }
     let mut results = Results::default();
     if "events".contains(&wanted) {
         runtime.block_on(events::measure(&mut results));
@@ -38,6 +45,9 @@ fn main() -> ExitCode {
     }
     if "workspace".contains(&wanted) {
         runtime.block_on(workspace::measure(&mut results));
+    }
+    if "dashboard".contains(&wanted) {
+        runtime.block_on(dashboard::measure(&mut results));
     }
     if "restore".contains(&wanted) {
         restore::measure(&mut results);

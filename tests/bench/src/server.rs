@@ -28,9 +28,14 @@ pub struct Server {
 
 impl Server {
     pub fn start(home: &Path, data: &Path) -> Self {
+        Self::with_workers(home, data, 1)
+    }
+
+    /// One that works on so many tasks at once.
+    pub fn with_workers(home: &Path, data: &Path, workers: usize) -> Self {
         let started = Instant::now();
         let mut child = Command::new(place::built().join("cadence"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--workers", "1", "--data-dir"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--workers", &workers.to_string(), "--data-dir"])
             .arg(data)
             .env_clear()
             .envs([("HOME", home.as_os_str()), ("PATH", "/usr/bin:/bin".as_ref()), ("CADENCE_TOKEN", TOKEN.as_ref())])
