@@ -25,10 +25,10 @@ pub async fn draw() {
     for (words, permission) in [
         ("Write the release notes", "all"),
         ("Fix the failing test in user service", "all"),
-        ("Upgrade the payment client [[fail]]", "all"),
-        ("Add rate limits to the public API [[events 100000 6]]", "all"),
-        ("Find the slow query of the report page [[events 100000 3]]", "all"),
-        ("Drop the old table [[ask cargo run --bin migrate -- --drop sessions_old]]", "ask"),
+        ("Upgrade the payment client\n[[fail]]", "all"),
+        ("Add rate limits to the public API\n[[events 100000 6]]", "all"),
+        ("Find the slow query of the report page\n[[events 100000 3]]", "all"),
+        ("Drop the old table\n[[ask cargo run --bin migrate -- --drop sessions_old]]", "ask"),
     ] {
         let body = json!({
             "taskDescription": words, "agent": "demo", "repoPath": repository, "permissionMode": permission,
