@@ -225,7 +225,8 @@ impl Dashboard {
             Effect::Suspend => self.suspend()?,
             Effect::Redraw => self.screen.forget()?,
             Effect::Copy(text) => {
-                if !self.screen.copy(&text)? {
+                let fits = self.screen.copy(&text)?;
+                if !fits {
                     let error = "it is too long for the clipboard of a terminal".to_owned();
                     self.complain(Failure { error, hints: Vec::new(), gone: false });
                 }

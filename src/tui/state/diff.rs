@@ -91,7 +91,7 @@ impl DiffView {
         self.top = self.top.saturating_add_signed(by).min(most);
     }
 
-    pub fn to_end(&mut self, height: usize) {
+    pub fn jump_to_end(&mut self, height: usize) {
         self.top = self.total().saturating_sub(height);
     }
 

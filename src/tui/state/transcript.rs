@@ -525,7 +525,7 @@ impl Transcript {
     }
 
     /// Goes to the end and follows it.
-    pub fn to_end(&mut self) {
+    pub fn jump_to_end(&mut self) {
         self.follow();
         self.mark = None;
         if self.last().is_some_and(|last| last < self.end) {
@@ -534,7 +534,7 @@ impl Transcript {
     }
 
     /// Goes to an event, which may have to be fetched first.
-    pub fn to(&mut self, seq: u64, width: usize, height: usize) {
+    pub fn jump_to(&mut self, seq: u64, width: usize, height: usize) {
         let seq = seq.clamp(1, self.end.max(1));
         if let Some((first, last)) = self.range()
             && (first..=last).contains(&seq)

@@ -61,7 +61,7 @@ fn it_follows_the_end_until_it_is_scrolled_away() {
     transcript.live(many(53, 1).remove(0));
     assert_eq!(text(&transcript, 5), before);
     assert_eq!(transcript.unseen(), 2);
-    transcript.to_end();
+    transcript.jump_to_end();
     assert!(text(&transcript, 5)[4].contains("step 53"));
     assert_eq!(transcript.unseen(), 0);
     // Scrolled to the end by hand, it follows as well.
@@ -88,10 +88,10 @@ fn a_million_events_are_walked_with_few_of_them_here() {
     // What is new meanwhile is counted, not kept.
     transcript.live(many(end + 1, 1).remove(0));
     assert_eq!(transcript.unseen(), 1);
-    transcript.to(1, WIDTH, 40);
+    transcript.jump_to(1, WIDTH, 40);
     serve(&mut transcript, 40, end + 1);
     assert!(text(&transcript, 40)[0].contains("step 1"));
-    transcript.to_end();
+    transcript.jump_to_end();
     serve(&mut transcript, 40, end + 1);
     assert!(text(&transcript, 40)[39].contains("step 1000001"));
 }
@@ -192,8 +192,8 @@ proptest! {
         for (what, by, seq) in steps {
             match what {
                 0 | 1 => transcript.scroll(by, WIDTH, 17),
-                2 => transcript.to(seq, WIDTH, 17),
-                3 => transcript.to_end(),
+                2 => transcript.jump_to(seq, WIDTH, 17),
+                3 => transcript.jump_to_end(),
                 4 => { end += 1; transcript.live(many(end, 1).remove(0)); }
                 5 => transcript.move_mark(by > 0, WIDTH, 17),
                 6 => if let Some(mark) = transcript.mark() { transcript.toggle(mark, WIDTH, 17) },
@@ -211,7 +211,7 @@ proptest! {
             let sorted: std::collections::BTreeSet<u64> = seqs.iter().copied().collect();
             prop_assert_eq!(sorted.len(), seqs.len());
         }
-        transcript.to_end();
+        transcript.jump_to_end();
         serve(&mut transcript, 17, end);
         let last = text(&transcript, 17).pop().unwrap_or_default();
         let says = format!("step {end}");

@@ -213,12 +213,12 @@ fn view(state: &mut State, action: Action) -> Vec<Effect> {
         Action::HalfDown => scroll(state, page / 2 + 1),
         Action::HalfUp => scroll(state, -(page / 2 + 1)),
         Action::Top => match view.pane {
-            Pane::Transcript | Pane::Events => view.transcript.to(1, width, height),
+            Pane::Transcript | Pane::Events => view.transcript.jump_to(1, width, height),
             _ => scroll(state, isize::MIN / 2),
         },
         Action::End => match view.pane {
-            Pane::Transcript | Pane::Events => view.transcript.to_end(),
-            Pane::Diff => view.diff.to_end(height),
+            Pane::Transcript | Pane::Events => view.transcript.jump_to_end(),
+            Pane::Diff => view.diff.jump_to_end(height),
             Pane::Facts => scroll(state, isize::MAX / 2),
         },
         Action::ItemNext if searching => return search::step(state, true),

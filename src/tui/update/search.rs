@@ -36,7 +36,7 @@ pub fn step(state: &mut State, same: bool) -> Vec<Effect> {
     }
     if let Some(found) = view.transcript.find(&search.words, search.at, search.forward) {
         search.at = found;
-        view.transcript.to(found, width, height);
+        view.transcript.jump_to(found, width, height);
         let item = view.transcript.item_of(found);
         view.transcript.mark_at(item);
         return Vec::new();
@@ -66,13 +66,13 @@ pub fn page(state: &mut State, task: Uuid, after: u64, result: Result<(Vec<Event
     };
     let limit = search.at;
     let mut hits = events.iter().filter(|event| contains(event, &search.words)).map(|event| event.seq);
-    let found = if search.forward { hits.next() } else { hits.filter(|seq| *seq < limit).last() };
+    let found = if search.forward { hits.next() } else { hits.rfind(|seq| *seq < limit) };
     if let Some(found) = found {
         (search.scanning, search.at) = (false, found);
         // The page that it is in is shown.
-        view.transcript.to(found, width, height);
+        view.transcript.jump_to(found, width, height);
         view.transcript.page(after, events, end);
-        view.transcript.to(found, width, height);
+        view.transcript.jump_to(found, width, height);
         let item = view.transcript.item_of(found);
         view.transcript.mark_at(item);
         return Vec::new();
