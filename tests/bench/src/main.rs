@@ -13,6 +13,7 @@ mod restore;
 mod result;
 mod server;
 mod vocabulary;
+mod voice;
 mod workspace;
 
 use std::process::ExitCode;
@@ -44,6 +45,9 @@ fn main() -> ExitCode {
     }
     if "vocabulary".contains(&wanted) {
         vocabulary::measure(&mut results);
+    }
+    if "voice".contains(&wanted) {
+        runtime.block_on(voice::measure(&mut results));
     }
     results.end()
 }

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -75,6 +76,8 @@ pub struct SpeechRequest {
     pub messages: Vec<String>,
     /// Bytes of sound of a stream.
     pub sound: usize,
+    /// When the whole of it was there; none for a stream and a download.
+    pub arrived: Option<Instant>,
 }
 
 /// A file that came.
@@ -94,6 +97,8 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 pub(super) struct Inner {
     pub replies: VecDeque<Reply>,
+    /// How long a transcript takes.
+    pub delay: Duration,
     pub refuses_flac: bool,
     pub refuses_segments: bool,
     /// Steps of streams: after so many bytes of sound this is said.
@@ -167,6 +172,11 @@ impl SpeechApi {
     /// Answers the next request with this status.
     pub fn fail(&self, status: u16) {
         self.reply(Reply::Status { status, retry_after: None, body: String::new() });
+    }
+
+    /// Answers each recording so long after the whole of it was there.
+    pub fn answer_after(&self, delay: Duration) {
+        self.shared.lock().delay = delay;
     }
 
     /// Takes no FLAC from now on.
