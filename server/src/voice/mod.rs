@@ -15,8 +15,8 @@ use cadence_speech::intent::{self, By, Context};
 use cadence_speech::vocabulary::VocabularyError;
 
 pub use carry::{CarryError, carry_out, spoken_of};
-pub use hear::{HearError, Listening};
-pub use services::{Ears, Services};
+pub use hear::{HearError, Listening, SET_UP_AN_ENGINE, hint_of};
+pub use services::{Ears, MODELS, Services};
 pub use vocabularies::{Vocabularies, Words};
 
 /// What speech needs.
@@ -49,7 +49,7 @@ impl Voice {
     pub fn new(settings: Settings, environment: BTreeMap<String, String>, data: &Path) -> Self {
         let replacements = settings.replacements.iter().map(|(from, to)| (from.clone(), to.clone())).collect();
         let vocabularies = Vocabularies::new(data.join("vocabularies"), replacements);
-        let (models, ears) = (data.join(services::MODELS), Mutex::default());
+        let (models, ears) = (data.join(MODELS), Mutex::default());
         Self { settings, environment, http: OnceLock::new(), vocabularies, models, ears }
     }
 

@@ -127,7 +127,7 @@ async fn turns(results: &mut Results, server: &Server, speech: &Clip, home: &Pat
         let said = server.post("/api/voice/command", &body).await;
         times.push(began.elapsed());
         let said: SpokenCommand = serde_json::from_str(&said).unwrap();
-        assert_eq!((said.command.confidence, said.transcription.raw_text.as_str()), (0.9, UNSURE));
+        assert_eq!(said.transcription.raw_text, UNSURE);
     }
     assert_eq!(model.requests().len(), FIRST + TURNS, "the model was asked each time");
     let first = times[0];
