@@ -75,7 +75,7 @@ async fn engines(settings: &Settings) -> Vec<Check> {
     let asked = each.map(async |(kind, engine)| match engine {
         Ok(Some(engine)) => Some(reached(kind, &engine).await),
         Ok(None) => named.then(|| not_set_up(kind)),
-        Err(why) => Some(Check::new("speech", State::Warning, format!("{}: {why}", kind.as_str()))),
+        Err(why) => Some(misfit(kind, &why)),
     });
     let checks: Vec<Check> = join_all(asked).await.into_iter().flatten().collect();
     if checks.is_empty() {
@@ -95,6 +95,16 @@ async fn reached(kind: EngineKind, engine: &Arc<dyn Engine>) -> Check {
         Err(_) => Check::new("speech", State::Warning, format!("{} does not answer", kind.as_str()))
             .hint("Check the engine's URL and the network, or configure a second engine."),
     }
+}
+
+/// An engine that cannot be used as it is set up.
+fn misfit(kind: EngineKind, why: &str) -> Check {
+    let hint = match kind {
+        EngineKind::Local if cfg!(not(feature = "local")) => "Take it out of `voice.engines`, or `make desktop`.",
+        EngineKind::Local => "`cadence voice models` lists those that are here; the setting is `voice.local.model`.",
+        EngineKind::Openai | EngineKind::Deepgram => "`cadence config get` shows the settings.",
+    };
+    Check::new("speech", State::Warning, format!("{}: {why}", kind.as_str())).hint(hint)
 }
 
 fn not_set_up(kind: EngineKind) -> Check {

@@ -154,6 +154,11 @@ impl Microphone {
         format!("unix:{}", self.socket().display())
     }
 
+    /// What lets programs with another home in, where they speak to the server without PulseAudio's own library.
+    pub fn cookie(&self) -> String {
+        self.path("home/.config/pulse/cookie").display().to_string()
+    }
+
     /// Records what programs say, until it is dropped, into this file.
     pub fn record_speaker(&mut self, name: &str) -> PathBuf {
         let path = self.path(name);
