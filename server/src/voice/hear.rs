@@ -142,13 +142,14 @@ impl Voice {
         words: Arc<Words>,
         live: bool,
     ) -> Result<Listening, HearError> {
-        let ears = self.ears(&context.environment)?;
+        let now = self.now();
+        let ears = self.ears(&now, &context.environment)?;
         if ears.engines.is_empty() {
             return Err(EnginesError::None.into());
         }
         let request = Request {
             clip: Arc::default(),
-            language: language.or_else(|| self.settings.language.clone()),
+            language: language.or_else(|| now.settings.language.clone()),
             prompt: Some(words.vocabulary.prompt(PROMPT_TOKENS)).filter(|prompt| !prompt.is_empty()),
             keyterms: words.vocabulary.keyterms(KEYTERMS).into_iter().map(str::to_owned).collect(),
         };

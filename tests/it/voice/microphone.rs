@@ -134,6 +134,12 @@ impl Microphone {
         until("somebody to record", || self.has("source-outputs"));
     }
 
+    /// Lets the microphone hear what the loudspeaker says, as in a room.
+    pub fn hear_speaker(&self) {
+        let loop_back = ["source=speaker.monitor", "sink=into-mic", "latency_msec=20"];
+        self.control(&["load-module", "module-loopback", loop_back[0], loop_back[1], loop_back[2]]).unwrap();
+    }
+
     /// Takes the microphone away.
     pub fn unplug(&self) {
         self.control(&["unload-module", "module-remap-source"]).expect("the microphone is there");

@@ -1,12 +1,14 @@
 //! Speaking at a terminal, sentence after sentence, with text that is seen while somebody still speaks.
 
-use cadence_fakes::speech::{Reply, Said, SpeechApi};
+use std::os::unix::fs::PermissionsExt as _;
+
+use cadence_fakes::speech::{Reply, SENTENCE, Said, SpeechApi};
 use nix::sys::signal::Signal;
 
-use super::conversation::Story;
+use super::conversation::{Story, fixture};
 use super::microphone::Microphone;
 use super::recogniser::Recogniser;
-use crate::support::json_lines;
+use crate::support::{json_lines, until};
 
 #[test]
 fn deepgram_writes_along_while_somebody_speaks() {
@@ -123,4 +125,61 @@ fn sentence_after_sentence_for_a_program_that_reads() {
     // What was begun is what the next is about.
     assert_eq!(said[1]["result"]["tasks"][0]["id"], said[0]["task"]["id"], "{:#}", said[1]);
     story.env.cadence(["tasks", "wait", said[0]["task"]["id"].as_str().unwrap()]).run().code(0);
+}
+
+#[test]
+fn settings_that_are_changed_count_for_the_next_sentence() {
+    let api = SpeechApi::start();
+    let story = Story::new(String::new());
+    let heard = || {
+        let file = fixture("speech.flac");
+        let voice = story.env.cadence(["voice", "--quiet", "--json", "--file", file.to_str().unwrap()]);
+        voice.cwd(story.repo.path()).run()
+    };
+    heard().code(1).complains("no speech engine is configured").complains("voice.openai.base_url");
+    // What the hint says, with the server still running.
+    let url = format!("{}/v1", api.url());
+    story.env.cadence(["config", "set", "voice.openai.base_url", &url]).run().code(0);
+    assert_eq!(heard().code(0).json()["transcription"]["rawText"], SENTENCE);
+    story.env.cadence(["config", "unset", "voice.openai.base_url"]).run().code(0);
+    heard().code(1).complains("no speech engine is configured");
+}
+
+#[test]
+fn its_own_voice_is_no_command() {
+    let api = SpeechApi::start();
+    api.reply(Reply::Text("Fix the login page.".to_owned()));
+    api.reply(Reply::Text("How is it going?".to_owned()));
+    let machine = Microphone::new();
+    // A room: what the loudspeaker says comes to the microphone.
+    machine.hear_speaker();
+    let story = Story::new(String::new());
+    story.env.cadence(["config", "set", "voice.openai.base_url", &format!("{}/v1", api.url())]).run().code(0);
+    let speaker = story.env.path("speaker");
+    let said = story.env.path("said");
+    let script = format!("#!/bin/sh\nread -r l\necho \"$l\" | espeak-ng --stdin\necho \"$l\" >> {}\n", said.display());
+    std::fs::write(&speaker, script).unwrap();
+    std::fs::set_permissions(&speaker, std::fs::Permissions::from_mode(0o755)).unwrap();
+    story.env.cadence(["config", "set", "voice.speak", speaker.to_str().unwrap()]).run().code(0);
+    let lines = || std::fs::read_to_string(&said).unwrap_or_default();
+    let speech = machine.speech("this is said twice and heard in other words");
+    let sound = machine.server();
+    let arguments = ["voice", "--continuous", "--yes"];
+    let mut terminal = story.env.terminal_with(&[("PULSE_SERVER", &sound)], story.repo.path(), arguments);
+    machine.wait_recording(1);
+    machine.play_whole(&speech);
+    // The microphone is closed while that is said, and opened again.
+    until("the answer and the news to be said", || lines().contains("is done: one file changed."));
+    machine.wait_recording(1);
+    machine.play_whole(&speech);
+    until("the second answer to be said", || lines().lines().count() == 3);
+    machine.wait_recording(1);
+    terminal.send("\u{3}");
+    assert_eq!(terminal.finish(), 0);
+    insta::assert_snapshot!(lines(), @"
+    Agent started on shop. I'll tell you when it is done.
+    Fix the login page. is done: one file changed.
+    “Fix the login page.” is done.
+    ");
+    assert_eq!(api.requests().len(), 2, "it took what it said itself for a command");
 }
