@@ -48,7 +48,8 @@ check:
 	cargo clippy --locked -p cadence --no-default-features -- -D warnings
 	cargo check --locked --workspace --no-default-features
 	cargo check --locked --workspace --features cadence/local,cadence-server/faults,cadence-protocol/openapi
-	@! cargo tree --locked -q -p cadence --no-default-features --target all -e normal,build | grep -E 'whisper-rs|cpal|alsa' || \
+	@tree=$$(cargo tree --locked -q -p cadence --no-default-features --target all -e normal,build) && \
+		! printf '%s\n' "$$tree" | grep -E 'whisper-rs|cpal|alsa' || \
 		{ echo 'the build for servers has a microphone or a speech engine'; exit 1; }
 	@! cargo tree --locked -q -p cadence -e normal,features | grep 'feature "faults"' || { echo 'a build for people has points of failure'; exit 1; }
 	target/tools/bin/cargo-deny --locked --log-level error check bans licenses sources

@@ -116,9 +116,13 @@ impl Listening {
         let clip = Arc::new(Clip { samples: self.samples });
         let seconds = clip.duration().as_secs_f64();
         if let Some(live) = self.live {
+            // Listening to minutes takes a while, which the event loop does not wait for.
+            let whole = Arc::clone(&clip);
+            let summary = tokio::task::spawn_blocking(move || audio::summary(&whole));
             match live.finish().await {
                 Ok(transcript) => {
-                    let speech = audio::summary(&clip).speech;
+                    let summary = summary.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+                    let speech = summary.speech;
                     let text = cadence_speech::engine::plausible(&transcript.text, speech);
                     let text = text.ok_or(EnginesError::Silence)?;
                     return Ok(written(Transcript { text, ..transcript }, seconds, &self.words));

@@ -9,7 +9,7 @@ use super::{Args, Talk};
 use crate::client::Client;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::follow::keys::{Input, Keys};
-use crate::render::{DIM, Line, PLAIN, YELLOW};
+use crate::render::{CYAN, DIM, Line, PLAIN, YELLOW};
 use crate::speech;
 use crate::talk::hearing::{Hearing, failed};
 use crate::talk::session::{Effect, Failed, Manner, Message, Session, State};
@@ -256,7 +256,10 @@ impl Screen<'_> {
                     }
                     self.recorder = None;
                     let stays = !self.args.once;
-                    self.print(&speech::outcome(&answer, stays));
+                    let heard = text::clean_line(&answer.command.transcript);
+                    let mut lines = vec![Line::of(CYAN, "› ").add(DIM, heard)];
+                    lines.extend(speech::outcome(&answer, stays));
+                    self.print(&lines);
                     self.talk.teller.say(&speech::sentence(&answer, stays));
                     self.exit_code(Exit::Done);
                 }
