@@ -24,6 +24,9 @@ pub struct Ears {
     pub live: Option<Arc<Deepgram>>,
 }
 
+/// An engine, none where it is not set up, or what is wrong with its settings.
+pub type Found = Result<Option<Arc<dyn Engine>>, String>;
+
 /// What can be asked, and with whose keys.
 pub struct Services<'a> {
     settings: &'a Settings,
@@ -111,10 +114,9 @@ impl<'a> Services<'a> {
         if self.settings.engines.is_empty() { &ALL } else { &self.settings.engines }
     }
 
-    /// Each engine by itself, for whoever looks for a fault: the engine, none where it is not set up, or what is wrong with its
-    /// settings. In the order in which they are asked.
-    pub fn each(&self, models: &Path) -> Vec<(EngineKind, Result<Option<Arc<dyn Engine>>, String>)> {
-        let one = |kind: &EngineKind| {
+    /// Each engine by itself, for whoever looks for a fault, in the order in which they are asked.
+    pub fn each(&self, models: &Path) -> Vec<(EngineKind, Found)> {
+        let one = |kind: &EngineKind| -> Found {
             let made = |error: EngineError| error.to_string();
             Ok(match kind {
                 EngineKind::Openai => match self.openai()? {
