@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::sleep;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
 
 use crate::place;
 use crate::result::{Results, millis, percentile};
@@ -169,7 +169,8 @@ async fn stream(server: &Server) -> Stream {
     let url = format!("{}/api/voice/stream", server.url.replacen("http", "ws", 1));
     let mut request = url.into_client_request().unwrap();
     request.headers_mut().insert("authorization", format!("Bearer {TOKEN}").parse().unwrap());
-    connect_async(request).await.unwrap().0
+    // Without Nagle's algorithm, as the client does it.
+    connect_async_with_config(request, None, true).await.unwrap().0
 }
 
 /// The next that the server says.
