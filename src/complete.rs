@@ -1,4 +1,4 @@
-//! Candidates for the shell: ids and titles of tasks, of a server that already runs.
+//! Candidates for the shell: ids and titles of tasks, of a server that already runs, and microphones.
 
 use std::ffi::OsStr;
 use std::time::Duration;
@@ -31,6 +31,22 @@ pub fn setting_names() -> ArgValueCompleter {
             .iter()
             .filter(|key| key.name.starts_with(current.as_ref()))
             .map(|key| CompletionCandidate::new(key.name).help(Some(key.about.into())))
+            .collect()
+    })
+}
+
+/// Completes ids of microphones, with their names beside them: a name leads to its id, which no shell has to quote.
+pub fn microphones() -> ArgValueCompleter {
+    ArgValueCompleter::new(|current: &OsStr| {
+        let (told, devices) = std::sync::mpsc::channel();
+        // A sound server that hangs is left behind with its thread.
+        std::thread::spawn(move || told.send(crate::voice::devices()));
+        let Some(current) = current.to_str() else { return Vec::new() };
+        let devices = devices.recv_timeout(PATIENCE).ok().and_then(Result::ok).unwrap_or_default();
+        let known = devices.into_iter().map(|device| (device.bare_id().to_owned(), device.name)).collect();
+        matching(current, known)
+            .into_iter()
+            .map(|(id, name)| CompletionCandidate::new(id).help(Some(name.into())))
             .collect()
     })
 }

@@ -3,7 +3,10 @@
 use crate::config::ColorWhen;
 use crate::error::CommandError;
 use crate::render::{CYAN, DIM, Line};
+use std::fs::File;
 use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
 /// Back to the start of the line, and nothing on it.
@@ -58,10 +61,49 @@ impl Terminal {
 
     /// Prints to standard error; a failure there has nobody to be told to.
     pub fn note(self, lines: &[Line]) {
-        let mut out = std::io::stderr().lock();
+        let mut out = error_output();
         for line in lines {
             let _ = writeln!(out, "{}", line.paint(self.color_err));
         }
+    }
+}
+
+/// Standard error as it was when the program began. What draws there goes on drawing while [`crate::voice`] keeps away from it
+/// what sound libraries print. None where it is closed.
+pub fn first_stderr() -> Option<&'static File> {
+    static FIRST: OnceLock<Option<File>> = OnceLock::new();
+    FIRST.get_or_init(|| std::io::stderr().as_fd().try_clone_to_owned().ok().map(File::from)).as_ref()
+}
+
+/// For what people see on standard error. Its bytes go out together when it is flushed or dropped.
+pub fn error_output() -> ErrorOutput {
+    ErrorOutput { waiting: Vec::new() }
+}
+
+/// See [`error_output`].
+pub struct ErrorOutput {
+    waiting: Vec<u8>,
+}
+
+impl std::io::Write for ErrorOutput {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.waiting.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        static ONE: Mutex<()> = Mutex::new(());
+        let bytes = std::mem::take(&mut self.waiting);
+        let Some(mut file) = first_stderr() else { return Ok(()) };
+        let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+        file.write_all(&bytes)
+    }
+}
+
+impl Drop for ErrorOutput {
+    fn drop(&mut self) {
+        // A failure there has nobody to be told to.
+        let _ = self.flush();
     }
 }
 
@@ -114,7 +156,7 @@ impl Screen {
         let columns = usize::from(crossterm::terminal::size().map_or(80, |(columns, _)| columns));
         // Room is left for the `^C` that the terminal itself writes: on the next line it could not be taken away.
         let line = Line::of(CYAN, SPINNER[self.frame]).add(DIM, format!(" {text}")).cut(columns.saturating_sub(4));
-        let mut out = std::io::stderr().lock();
+        let mut out = error_output();
         let _ = write!(out, "{ERASE}{}", line.paint(self.terminal.color_err)).and_then(|()| out.flush());
     }
 
@@ -173,7 +215,7 @@ impl Screen {
 }
 
 fn erase() {
-    let mut out = std::io::stderr().lock();
+    let mut out = error_output();
     let _ = write!(out, "{ERASE}").and_then(|()| out.flush());
 }
 

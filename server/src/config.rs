@@ -26,6 +26,8 @@ pub struct ServeConfig {
     pub default_agent: String,
     pub retention: Retention,
     pub voice: cadence_speech::Settings,
+    /// Reads them again, where people change them while the server runs.
+    pub voice_reload: Option<crate::VoiceReload>,
     /// Keys and addresses of speech engines and models ([`crate::VOICE_VARIABLES`]).
     pub voice_environment: std::collections::BTreeMap<String, String>,
 }

@@ -74,7 +74,7 @@ pub async fn serve(
     let owner = Principal { user_id, name: OWNER.to_owned(), scopes: vec!["*".to_owned()] };
     let gate = Gate::new(config.token.as_ref().map(|token| (token.expose_secret(), owner)));
 
-    let voice = Voice::new(config.voice, config.voice_environment, &config.data_dir);
+    let voice = Voice::new(config.voice, config.voice_reload, config.voice_environment, &config.data_dir);
     let closing = CancellationToken::new();
     let agents = Agents::new(vec![Arc::new(Claude), Arc::new(Demo)]);
     let workspaces = Arc::new(Workspaces::new(&config.data_dir).with_warm(config.warm_workspaces));

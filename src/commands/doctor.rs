@@ -1,5 +1,7 @@
 //! `cadence doctor`: whether what is needed is there.
 
+mod voice;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -98,6 +100,7 @@ pub async fn run(
             checks.push(server(settings).await);
             checks.push(disk(&settings.data_dir));
             checks.push(database(&settings.data_dir).await);
+            checks.extend(voice::checks(settings).await);
         }
         Err(error) => {
             let check = Check::new("settings", State::Failed, error.message());
@@ -108,6 +111,7 @@ pub async fn run(
         }
     }
     checks.push(screen(terminal));
+    checks.push(build());
     let failed = checks.iter().any(|check| check.state == State::Failed);
     if json {
         terminal.json(&serde_json::json!({
@@ -121,6 +125,7 @@ pub async fn run(
 
 fn lines(checks: &[Check]) -> Vec<Line> {
     let mut lines = Vec::new();
+    let width = checks.iter().map(|check| check.name.len() + 1).fold(12, usize::max);
     for check in checks {
         let (style, mark) = match check.state {
             State::Ok => (GREEN, "✓"),
@@ -128,10 +133,10 @@ fn lines(checks: &[Check]) -> Vec<Line> {
             State::Failed => (RED, "✗"),
         };
         lines.push(
-            Line::of(style, format!("{mark} ")).add(BOLD, format!("{:<12}", check.name)).add(PLAIN, &check.found),
+            Line::of(style, format!("{mark} ")).add(BOLD, format!("{:<width$}", check.name)).add(PLAIN, &check.found),
         );
         if let Some(hint) = &check.hint {
-            lines.push(Line::of(DIM, format!("{:14}{hint}", "")));
+            lines.push(Line::of(DIM, format!("{:1$}{hint}", "", width + 2)));
         }
     }
     lines
@@ -303,6 +308,20 @@ fn screen(terminal: Terminal) -> Check {
     let asks = if terminal.asks { "questions are asked" } else { "no questions are asked" };
     let color = if terminal.color { "colour" } else { "no colour" };
     Check::new("terminal", State::Ok, format!("{kind}, {color}, {asks}"))
+}
+
+/// What was compiled into this program.
+fn build() -> Check {
+    let back_ends =
+        [(cfg!(feature = "cuda"), "CUDA"), (cfg!(feature = "vulkan"), "Vulkan"), (cfg!(feature = "metal"), "Metal")];
+    let on: Vec<&str> = back_ends.into_iter().filter_map(|(there, name)| there.then_some(name)).collect();
+    let microphone = if cfg!(feature = "voice") { "microphone" } else { "no microphone" };
+    let local = match (cfg!(feature = "local"), on.as_slice()) {
+        (false, _) => "no local speech engine".to_owned(),
+        (true, []) => "local speech engine on the processor".to_owned(),
+        (true, on) => format!("local speech engine on {}", on.join(" or ")),
+    };
+    Check::new("build", State::Ok, format!("{} with {microphone}, {local}", env!("CARGO_PKG_VERSION")))
 }
 
 #[cfg(test)]

@@ -115,6 +115,11 @@ impl Settings {
         Self::layer(flags, env, path, file, directories()?.data_dir())
     }
 
+    /// How speech is recorded, understood and answered by the file as it is now; none where it cannot be read.
+    pub fn voice_now(path: &Path) -> Option<cadence_speech::Settings> {
+        file::read(path, false).ok().map(|file| file.voice)
+    }
+
     /// Where the settings file is, or would be.
     pub fn file_path(env: Lookup<'_>) -> Result<PathBuf, CommandError> {
         let path = match env("CADENCE_CONFIG") {

@@ -12,6 +12,7 @@ use crossterm::{cursor, execute, queue};
 use tokio::sync::mpsc;
 
 use crate::render::Line;
+use crate::terminal::error_output;
 
 /// How soon the thread sees that nothing is asked any more.
 const TICK: Duration = Duration::from_millis(40);
@@ -38,7 +39,8 @@ impl Keys {
     /// `releases`: whether it is told when a key is let go, where the terminal reports it.
     pub fn open(color: bool, releases: bool) -> std::io::Result<Self> {
         enable_raw_mode()?;
-        let _ = execute!(std::io::stderr(), crossterm::event::EnableBracketedPaste, cursor::Hide);
+        let mut out = error_output();
+        let _ = execute!(out, crossterm::event::EnableBracketedPaste, cursor::Hide);
         // What was typed before the question was there is no answer to it.
         while crossterm::event::poll(Duration::ZERO).unwrap_or(false) && crossterm::event::read().is_ok() {}
         let (sender, input) = mpsc::unbounded_channel();
@@ -60,7 +62,7 @@ impl Keys {
     pub fn draw(&mut self, lines: impl FnOnce(usize) -> Vec<Line>) -> std::io::Result<()> {
         self.erase()?;
         let columns = columns().saturating_sub(1);
-        let mut out = std::io::stderr().lock();
+        let mut out = error_output();
         for line in lines(columns) {
             // A line that fits is one row, so that what was drawn can be taken away again.
             for row in line.wrap(columns, 2) {
@@ -86,7 +88,7 @@ impl Keys {
         if rows == 0 {
             return Ok(());
         }
-        let mut out = std::io::stderr().lock();
+        let mut out = error_output();
         queue!(out, cursor::MoveUp(rows), cursor::MoveToColumn(0), Clear(ClearType::FromCursorDown))?;
         out.flush()
     }
@@ -99,7 +101,8 @@ impl Drop for Keys {
             let _ = thread.join();
         }
         let _ = self.erase();
-        let _ = execute!(std::io::stderr(), crossterm::event::DisableBracketedPaste, cursor::Show);
+        let mut out = error_output();
+        let _ = execute!(out, crossterm::event::DisableBracketedPaste, cursor::Show);
         let _ = disable_raw_mode();
     }
 }

@@ -57,7 +57,7 @@ impl Hearing {
                         let loud = (level.rms - QUIET) / (LOUD - QUIET);
                         let _ = tell.send(Message::Level(loud, level.clipped > 0.0, seconds));
                     }
-                    Some(Heard::SpeechBegan(_)) => {}
+                    Some(Heard::SpeechBegan(_)) => drop(tell.send(Message::Began)),
                     Some(Heard::Ended(take)) => break take,
                     // Cancelled.
                     None => return Err(CommandError::failed("the recording was dropped")),
@@ -71,11 +71,15 @@ impl Hearing {
             }
         };
         let _ = tell.send(Message::Ended);
+        let usable = usable(&take);
+        if usable.is_ok() {
+            stream.end().await?;
+        }
+        // While it is listened to.
         if let Some(path) = &self.save {
             write(path, &take)?;
         }
-        usable(&take)?;
-        stream.end().await?;
+        usable?;
         loop {
             match stream.next().await? {
                 VoiceAnswer::Final { transcription, parsed } => {

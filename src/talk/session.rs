@@ -36,6 +36,8 @@ pub struct Listening {
     pub levels: VecDeque<f32>,
     pub clipped: bool,
     pub seconds: f64,
+    /// Somebody has begun to speak.
+    pub began: bool,
     pub interim: String,
 }
 
@@ -54,6 +56,8 @@ pub enum Message {
     Paste(String),
     /// Loudness from 0 to 1, whether it was too loud, and seconds since the beginning.
     Level(f32, bool, f64),
+    /// Somebody began to speak.
+    Began,
     Interim(String),
     /// The recording has ended, and is on its way to be written down.
     Ended,
@@ -121,6 +125,17 @@ impl Session {
         vec![Effect::Record]
     }
 
+    /// Begins the recording anew, where nobody has begun to speak in it; none where somebody has, or there is no recording.
+    pub fn listen_anew(&mut self) -> Option<Vec<Effect>> {
+        match &self.state {
+            State::Listening(listening) if !listening.began => {
+                self.state = State::Listening(Listening::default());
+                Some(vec![Effect::Drop, Effect::Record])
+            }
+            _ => None,
+        }
+    }
+
     /// Ends the recording, where there is one.
     pub fn finish(&mut self) -> Vec<Effect> {
         if !matches!(self.state, State::Listening(_)) {
@@ -149,6 +164,12 @@ impl Session {
                     }
                     listening.clipped |= clipped;
                     listening.seconds = seconds;
+                }
+                Vec::new()
+            }
+            Message::Began => {
+                if let State::Listening(listening) = &mut self.state {
+                    listening.began = true;
                 }
                 Vec::new()
             }
@@ -196,7 +217,10 @@ impl Session {
 
     fn understood(&mut self, review: Review) -> Vec<Effect> {
         let command = &review.parsed.command;
-        if self.manner.yes && command.intent != Intent::Unknown && targeted(command) {
+        // A question changes nothing, so nobody has to confirm that it is one.
+        let asks = matches!(command.intent, Intent::CheckStatus | Intent::ListAgents);
+        let clear = self.manner.yes || (asks && !review.parsed.needs_confirmation);
+        if clear && command.intent != Intent::Unknown && targeted(command) {
             let command = command.clone();
             self.state = State::Doing;
             return vec![Effect::Do(Box::new(command))];

@@ -181,3 +181,29 @@ fn a_recording_shows_how_loud_it_is_and_what_is_heard() {
     session.update(Message::Level(3.0, true, 1.3));
     assert!(screen(&session).contains("too loud"));
 }
+
+#[test]
+fn a_question_that_is_clear_is_answered_at_once() {
+    for (intent, about) in [(Intent::CheckStatus, &[0][..]), (Intent::CheckStatus, &[]), (Intent::ListAgents, &[])] {
+        let (session, effects) = after(Manner::default(), parsed("how is it going", intent, about, false));
+        assert_eq!(done(&effects).intent, intent);
+        assert!(matches!(session.state, State::Doing));
+    }
+    // Where it may be about another task, or may be no question, somebody looks at it.
+    let (_, effects) = after(Manner::default(), parsed("how is the fix", Intent::CheckStatus, &[0, 1], true));
+    assert!(effects.is_empty(), "{effects:?}");
+    let (_, effects) = after(Manner::default(), parsed("pause it", Intent::PauseAgent, &[0], false));
+    assert!(effects.is_empty(), "{effects:?}");
+}
+
+#[test]
+fn news_wait_for_whoever_speaks_and_not_for_who_is_silent() {
+    let mut session = Session::new(Manner { continuous: true, ..Manner::default() });
+    assert_eq!(session.listen_anew(), None, "there is no recording");
+    session.listen();
+    assert_eq!(session.listen_anew(), Some(vec![Effect::Drop, Effect::Record]));
+    session.update(Message::Began);
+    assert_eq!(session.listen_anew(), None);
+    session.update(Message::Ended);
+    assert_eq!(session.listen_anew(), None);
+}

@@ -1,23 +1,42 @@
 //! Sentences for eyes and ears: printed, spoken one after another, and shown as notices of the desktop.
 
 use std::io::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use cadence_speech::Settings;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until};
 
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, error_output};
 use crate::text;
 use crate::voice::{Speaker, VoiceError};
 
 /// Sentences that wait to be spoken; what is older is news no more.
 const WAITING: usize = 4;
 
+/// What loudspeakers still have in them when a program has said all.
+const ECHO: Duration = Duration::from_millis(300);
+
 /// Says things.
 pub struct Teller {
-    queue: Option<UnboundedSender<String>>,
+    queue: Option<UnboundedSender<Order>>,
     speaking: Option<JoinHandle<()>>,
+    /// Sentences so far, and the first that may still be said.
+    count: AtomicU64,
+    hushed: watch::Sender<u64>,
     notices: bool,
+}
+
+enum Order {
+    Say {
+        sentence: String,
+        number: u64,
+    },
+    /// To be answered when all before is said.
+    Silence(oneshot::Sender<()>),
 }
 
 impl Teller {
@@ -31,26 +50,50 @@ impl Teller {
             "auto" => Speaker::find(None).ok(),
             named => Some(Speaker::find(Some(named))?),
         };
-        let Some(speaker) = speaker else { return Ok(Self { queue: None, speaking: None, notices }) };
-        tracing::debug!(program = speaker.name(), "answers are spoken");
-        let (queue, sentences) = unbounded_channel();
-        Ok(Self { queue: Some(queue), speaking: Some(tokio::spawn(speak(speaker, sentences))), notices })
+        Ok(Self::of(speaker, notices))
+    }
+
+    fn of(speaker: Option<Speaker>, notices: bool) -> Self {
+        let hushed = watch::Sender::new(0);
+        let (queue, speaking) = match speaker {
+            Some(speaker) => {
+                tracing::debug!(program = speaker.name(), "answers are spoken");
+                let (queue, orders) = unbounded_channel();
+                (Some(queue), Some(tokio::spawn(speak(speaker, orders, hushed.subscribe()))))
+            }
+            None => (None, None),
+        };
+        Self { queue, speaking, count: AtomicU64::new(0), hushed, notices }
     }
 
     /// Speaks a sentence after those before.
     pub fn say(&self, sentence: &str) {
         if let Some(queue) = &self.queue {
-            let _ = queue.send(sentence.to_owned());
+            let number = self.count.fetch_add(1, Ordering::Relaxed);
+            let _ = queue.send(Order::Say { sentence: sentence.to_owned(), number });
         }
     }
 
-    /// Speaks it, and has the desktop show it.
-    pub fn announce(&self, sentence: &str) {
-        self.say(sentence);
+    /// Has the desktop show it.
+    pub fn notify(&self, sentence: &str) {
         if self.notices {
-            let mut out = std::io::stderr().lock();
-            let _ = out.write_all(notice(sentence).as_bytes()).and_then(|()| out.flush());
+            let mut out = error_output();
+            let _ = out.write_all(notice(sentence).as_bytes());
         }
+    }
+
+    /// Falls silent: what is being said is broken off, and what waits is not said.
+    pub fn hush(&self) {
+        self.hushed.send_replace(self.count.load(Ordering::Relaxed));
+    }
+
+    /// Ready when all is said and has died away, so that a microphone does not hear it.
+    pub fn silence(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (tell, told) = oneshot::channel();
+        if let Some(queue) = &self.queue {
+            let _ = queue.send(Order::Silence(tell));
+        }
+        async move { told.await.unwrap_or_default() }
     }
 
     /// Waits until all is said.
@@ -62,15 +105,36 @@ impl Teller {
     }
 }
 
-async fn speak(mut speaker: Speaker, mut sentences: UnboundedReceiver<String>) {
-    let mut waiting = Vec::new();
-    while sentences.recv_many(&mut waiting, usize::MAX).await > 0 {
-        let skipped = waiting.len().saturating_sub(WAITING);
-        for sentence in waiting.drain(..).skip(skipped) {
-            if let Err(error) = speaker.say(&sentence).await {
-                tracing::debug!(%error, "a sentence was not spoken");
+async fn speak(mut speaker: Speaker, mut orders: UnboundedReceiver<Order>, mut hushed: watch::Receiver<u64>) {
+    let mut ended: Option<(Instant, u64)> = None;
+    while let Some(order) = orders.recv().await {
+        match order {
+            Order::Say { number, .. } if number < *hushed.borrow() || orders.len() >= WAITING => {}
+            Order::Say { sentence, number } => {
+                tokio::select! {
+                    said = speaker.say(&sentence) => if let Err(error) = said {
+                        tracing::debug!(%error, "a sentence was not spoken");
+                    },
+                    () = hush_after(number, &mut hushed) => speaker.stop().await,
+                }
+                ended = Some((Instant::now(), number));
+            }
+            Order::Silence(tell) => {
+                // Whoever broke it off wants to speak at once.
+                if let Some((ended, _)) = ended.filter(|(_, number)| *number >= *hushed.borrow()) {
+                    sleep_until(ended + ECHO).await;
+                }
+                let _ = tell.send(());
             }
         }
+    }
+}
+
+/// Ready when the sentence with this number is not wanted any more.
+async fn hush_after(number: u64, hushed: &mut watch::Receiver<u64>) {
+    if hushed.wait_for(|first| number < *first).await.is_err() {
+        // Whoever could say so is gone, so it is said to its end.
+        std::future::pending().await
     }
 }
 
@@ -78,4 +142,63 @@ async fn speak(mut speaker: Speaker, mut sentences: UnboundedReceiver<String>) {
 pub fn notice(sentence: &str) -> String {
     let clean: String = text::clean_line(sentence).replace(';', ",");
     format!("\u{1b}]9;cadence: {clean}\u{7}\u{1b}]777;notify;cadence;{clean}\u{7}")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// A program that writes each sentence to a file when it has heard it, and never ends with one that is long.
+    fn teller(directory: &std::path::Path) -> Teller {
+        let program = directory.join("talker");
+        let said = directory.join("said");
+        let script = format!(
+            "#!/bin/sh\nread -r line\necho \"$line\" >> {}\n[ \"$line\" != long ] || exec sleep 600\n",
+            said.display()
+        );
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        Teller::of(Some(Speaker::find(program.to_str()).unwrap()), false)
+    }
+
+    fn said(directory: &std::path::Path) -> String {
+        std::fs::read_to_string(directory.join("said")).unwrap_or_default()
+    }
+
+    #[tokio::test]
+    async fn it_is_silent_when_all_is_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let teller = teller(directory.path());
+        teller.silence().await;
+        assert_eq!(said(directory.path()), "");
+        teller.say("one");
+        teller.say("two");
+        teller.silence().await;
+        assert_eq!(said(directory.path()), "one\ntwo\n");
+        // Nobody who speaks is silent at once.
+        Teller::of(None, false).silence().await;
+    }
+
+    #[tokio::test]
+    async fn who_begins_to_speak_is_not_talked_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let teller = teller(directory.path());
+        teller.say("long");
+        teller.say("stale");
+        let began = async {
+            while said(directory.path()).is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), began).await.unwrap();
+        teller.hush();
+        teller.say("news");
+        tokio::time::timeout(Duration::from_secs(60), teller.silence()).await.unwrap();
+        assert_eq!(said(directory.path()), "long\nnews\n");
+        teller.finish().await;
+    }
 }

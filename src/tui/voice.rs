@@ -120,6 +120,11 @@ impl Worker {
         match effect {
             Effect::Record => {
                 self.take += 1;
+                // Whoever speaks has heard enough, and nobody else is to be heard.
+                let silence = self.talk.as_ref().map(|talk| {
+                    talk.teller.hush();
+                    talk.teller.silence()
+                });
                 let settings = &self.context.settings.voice;
                 let usual = Options::default();
                 let options = Options {
@@ -128,8 +133,13 @@ impl Worker {
                     pause: settings.pause.or(usual.pause),
                 };
                 let (itself, take) = (self.itself.clone(), self.take);
-                tokio::task::spawn_blocking(move || {
-                    let _ = itself.send(Order::Opened(take, voice::start(options).map_err(CommandError::from)));
+                tokio::spawn(async move {
+                    if let Some(silence) = silence {
+                        silence.await;
+                    }
+                    tokio::task::spawn_blocking(move || {
+                        let _ = itself.send(Order::Opened(take, voice::start(options).map_err(CommandError::from)));
+                    });
                 });
             }
             Effect::Finish => match &self.recorder {

@@ -143,7 +143,7 @@ fn record(
     };
     let Some(end) = listen(&mut source, &mut listener, state, &mut tell) else { return };
     let (device, dropped, overruns) = (source.device().to_owned(), source.dropped(), source.overruns());
-    drop(source);
+    source.close();
     let mut take = listener.finish(end, device, &mut tell);
     take.dropped = dropped;
     take.overruns = overruns;

@@ -4,7 +4,7 @@ use cpal::traits::{DeviceTrait as _, HostTrait as _};
 use cpal::{ErrorKind, Host, HostId};
 
 use super::quiet::Quiet;
-use super::{Device, Format, VoiceError};
+use super::{Device, Format, VoiceError, choose};
 use crate::text;
 
 /// Of a sink of PulseAudio: what is played, not what is said.
@@ -64,19 +64,6 @@ pub(super) fn find(wanted: Option<&str>) -> Result<cpal::Device, VoiceError> {
     let unknown = || VoiceError::Unknown { name: text::clean_line(wanted), known: all.iter().map(name).collect() };
     let index = choose(wanted, &all.iter().map(|device| (name(device), bare_id(device))).collect::<Vec<_>>());
     index.and_then(|index| all.get(index)).cloned().ok_or_else(unknown)
-}
-
-/// The one of these (name, id) that is meant: exactly named, else the only one whose name has this in it.
-fn choose(wanted: &str, all: &[(String, String)]) -> Option<usize> {
-    let exact = all.iter().position(|(name, id)| wanted == id || wanted.eq_ignore_ascii_case(name));
-    exact.or_else(|| {
-        let part = wanted.trim().to_lowercase();
-        let mut having = all.iter().enumerate().filter(|(_, (name, _))| name.to_lowercase().contains(&part));
-        match (having.next(), having.next()) {
-            (Some((index, _)), None) if !part.is_empty() => Some(index),
-            _ => None,
-        }
-    })
 }
 
 /// The first sound system that answers.
@@ -195,19 +182,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
-
-    #[test]
-    fn a_microphone_is_meant_by_its_id_its_name_or_a_part_that_only_it_has() {
-        let all = [("Built-in Audio", "alsa_input.pci"), ("USB Headset", "alsa_input.usb-1"), ("USB Webcam", "usb")]
-            .map(|(name, id)| (name.to_owned(), id.to_owned()));
-        assert_eq!(choose("alsa_input.usb-1", &all), Some(1));
-        assert_eq!(choose("usb webcam", &all), Some(2));
-        assert_eq!(choose("headset", &all), Some(1));
-        assert_eq!(choose("usb", &all), Some(2), "an id goes before a part of a name");
-        assert_eq!(choose("USB", &all), None, "two have it");
-        assert_eq!(choose("", &all), None);
-        assert_eq!(choose("desk", &all), None);
-    }
 
     #[test]
     fn errors_of_the_system_are_told_apart() {

@@ -66,3 +66,48 @@ pub struct Format {
     /// `i16`, `f32`, …
     pub sample: String,
 }
+
+/// The device that is meant by an id, with or without its sound system, by a name, or by a part that only one name has.
+pub fn chosen<'a>(wanted: &str, devices: &'a [Device]) -> Option<&'a Device> {
+    let all: Vec<(String, String)> =
+        devices.iter().map(|device| (device.name.clone(), device.bare_id().to_owned())).collect();
+    devices.iter().find(|device| device.id == wanted).or_else(|| devices.get(choose(wanted, &all)?))
+}
+
+impl Device {
+    /// The id without the name of its sound system, which is enough to name it.
+    pub fn bare_id(&self) -> &str {
+        self.id.split_once(':').map_or(self.id.as_str(), |(_, id)| id)
+    }
+}
+
+/// The one of these (name, id) that is meant: exactly named, else the only one whose name has this in it.
+fn choose(wanted: &str, all: &[(String, String)]) -> Option<usize> {
+    let exact = all.iter().position(|(name, id)| wanted == id || wanted.eq_ignore_ascii_case(name));
+    exact.or_else(|| {
+        let part = wanted.trim().to_lowercase();
+        let mut having = all.iter().enumerate().filter(|(_, (name, _))| name.to_lowercase().contains(&part));
+        match (having.next(), having.next()) {
+            (Some((index, _)), None) if !part.is_empty() => Some(index),
+            _ => None,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_microphone_is_meant_by_its_id_its_name_or_a_part_that_only_it_has() {
+        let all = [("Built-in Audio", "alsa_input.pci"), ("USB Headset", "alsa_input.usb-1"), ("USB Webcam", "usb")]
+            .map(|(name, id)| (name.to_owned(), id.to_owned()));
+        assert_eq!(choose("alsa_input.usb-1", &all), Some(1));
+        assert_eq!(choose("usb webcam", &all), Some(2));
+        assert_eq!(choose("headset", &all), Some(1));
+        assert_eq!(choose("usb", &all), Some(2), "an id goes before a part of a name");
+        assert_eq!(choose("USB", &all), None, "two have it");
+        assert_eq!(choose("", &all), None);
+        assert_eq!(choose("desk", &all), None);
+    }
+}

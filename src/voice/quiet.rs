@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
-use std::os::fd::OwnedFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::terminal::first_stderr;
 
 /// Of what was printed, as much is kept as explains a fault.
 const KEPT: u64 = 64 << 10;
@@ -11,14 +12,15 @@ const KEPT: u64 = 64 << 10;
 static ONE: Mutex<()> = Mutex::new(());
 
 /// While this lives, standard error of the whole process goes to a file without a name; afterwards it is as it was, whatever
-/// happened. What came is logged for those who look for a fault.
+/// happened. What came is logged for those who look for a fault. What draws on standard error meanwhile does it through
+/// [`crate::terminal::error_output`], which is not moved.
 ///
 /// ALSA itself is silenced where it is loaded, for good and for all threads. This is for its plugins (JACK's, PulseAudio's),
 /// which print by themselves while a device is looked up, opened or closed, so it lives for some milliseconds. A panic of
 /// another thread in that time is shown afterwards.
 pub struct Quiet {
-    /// Standard error as it was, and where it goes now.
-    moved: Option<(OwnedFd, File)>,
+    /// Where standard error goes now.
+    moved: Option<File>,
     _one: MutexGuard<'static, ()>,
 }
 
@@ -30,17 +32,17 @@ impl Quiet {
 }
 
 /// Where it cannot be done, sound works all the same.
-fn redirect() -> Option<(OwnedFd, File)> {
+fn redirect() -> Option<File> {
+    first_stderr()?;
     let sink = tempfile::tempfile().ok()?;
-    let saved = nix::unistd::dup(std::io::stderr()).ok()?;
     nix::unistd::dup2_stderr(&sink).ok()?;
-    Some((saved, sink))
+    Some(sink)
 }
 
 impl Drop for Quiet {
     fn drop(&mut self) {
-        let Some((saved, mut sink)) = self.moved.take() else { return };
-        let _ = nix::unistd::dup2_stderr(&saved);
+        let (Some(mut sink), Some(first)) = (self.moved.take(), first_stderr()) else { return };
+        let _ = nix::unistd::dup2_stderr(first);
         let mut printed = Vec::new();
         if sink.rewind().is_err() || sink.take(KEPT).read_to_end(&mut printed).is_err() || printed.is_empty() {
             return;
@@ -76,6 +78,9 @@ mod tests {
             let ended = std::panic::catch_unwind(|| {
                 let quiet = Quiet::new();
                 assert_ne!(standard_error(), before);
+                // What draws is not moved.
+                let drawn_on = nix::sys::stat::fstat(first_stderr().unwrap()).unwrap();
+                assert_eq!((drawn_on.st_dev as u64, drawn_on.st_ino as u64), before);
                 if panics {
                     std::panic::resume_unwind(Box::new("on purpose"));
                 }

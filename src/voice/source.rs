@@ -126,6 +126,11 @@ impl Source {
     pub fn overruns(&self) -> u64 {
         self.state.overruns.load(Ordering::Relaxed)
     }
+
+    /// Closes the device, quietly.
+    pub fn close(self) {
+        drop(self);
+    }
 }
 
 impl Drop for Source {

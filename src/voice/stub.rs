@@ -41,4 +41,8 @@ impl Source {
     pub fn overruns(&self) -> u64 {
         match *self {}
     }
+
+    pub fn close(self) {
+        match self {}
+    }
 }

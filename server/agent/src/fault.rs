@@ -83,8 +83,7 @@ pub use inert::{environment, fails, here, reached};
 mod inert {
     use super::Point;
 
-    /// The point, for async code.
-    #[expect(clippy::unused_async, reason = "has something to wait for in tests")]
+    /// The point, for async code: in tests it has something to wait for.
     #[inline]
     pub async fn reached(_: Point) {}
 

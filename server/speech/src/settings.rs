@@ -20,6 +20,17 @@ pub enum EngineKind {
     Local,
 }
 
+impl EngineKind {
+    /// As it is written in the settings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Openai => "openai",
+            Self::Deepgram => "deepgram",
+            Self::Local => "local",
+        }
+    }
+}
+
 /// How speech is recorded, understood and answered. What is left out is as the environment and the defaults say.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]

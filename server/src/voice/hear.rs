@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use cadence_protocol::{ParseContext, Transcription};
 use cadence_speech::audio::{self, AudioError, Clip};
-use cadence_speech::engine::{EnginesError, ErrorKind, Live, Request, Transcript};
+use cadence_speech::engine::{EngineError, EnginesError, ErrorKind, Live, Request, Transcript};
 
 use super::{Ears, Voice, Words};
 
@@ -12,6 +12,10 @@ use super::{Ears, Voice, Words};
 const PROMPT_TOKENS: usize = 224;
 /// Terms that an engine is told to listen for, at most.
 const KEYTERMS: usize = 100;
+
+/// What to do where no engine is set up.
+pub const SET_UP_AN_ENGINE: &str = "Set OPENAI_API_KEY or DEEPGRAM_API_KEY, or name a server of your own: \
+                                    cadence config set voice.openai.base_url http://127.0.0.1:8080/v1";
 
 /// Why there is no text.
 #[derive(Debug, thiserror::Error)]
@@ -40,15 +44,11 @@ impl HearError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Audio(_) => Some("Send wav, mp3, m4a, flac, ogg or webm.".to_owned()),
-            Self::Engines(EnginesError::None) => Some(
-                "Set OPENAI_API_KEY or DEEPGRAM_API_KEY, or name a server of your own: \
-                 cadence config set voice.openai.base_url http://127.0.0.1:8080/v1"
-                    .to_owned(),
-            ),
+            Self::Engines(EnginesError::None) => Some(SET_UP_AN_ENGINE.to_owned()),
             Self::Engines(EnginesError::Silence) => {
                 Some("Is the right microphone chosen, and not muted? `cadence voice devices` lists them.".to_owned())
             }
-            Self::Engines(EnginesError::Failed(failed)) => failed.last().map(|error| sentence(error.hint())),
+            Self::Engines(EnginesError::Failed(failed)) => failed.last().map(hint_of),
             Self::Settings(_) => None,
         }
     }
@@ -63,8 +63,9 @@ impl HearError {
     }
 }
 
-fn sentence(text: &str) -> String {
-    let mut letters = text.chars();
+/// What to do about an engine, as a sentence.
+pub fn hint_of(error: &EngineError) -> String {
+    let mut letters = error.hint().chars();
     letters.next().map(|first| first.to_uppercase().chain(letters).collect::<String>() + ".").unwrap_or_default()
 }
 
@@ -115,9 +116,13 @@ impl Listening {
         let clip = Arc::new(Clip { samples: self.samples });
         let seconds = clip.duration().as_secs_f64();
         if let Some(live) = self.live {
+            // Listening to minutes takes a while, which the event loop does not wait for.
+            let whole = Arc::clone(&clip);
+            let summary = tokio::task::spawn_blocking(move || audio::summary(&whole));
             match live.finish().await {
                 Ok(transcript) => {
-                    let speech = audio::summary(&clip).speech;
+                    let summary = summary.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+                    let speech = summary.speech;
                     let text = cadence_speech::engine::plausible(&transcript.text, speech);
                     let text = text.ok_or(EnginesError::Silence)?;
                     return Ok(written(Transcript { text, ..transcript }, seconds, &self.words));
@@ -141,13 +146,14 @@ impl Voice {
         words: Arc<Words>,
         live: bool,
     ) -> Result<Listening, HearError> {
-        let ears = self.ears(&context.environment)?;
+        let now = self.now();
+        let ears = self.ears(&now, &context.environment)?;
         if ears.engines.is_empty() {
             return Err(EnginesError::None.into());
         }
         let request = Request {
             clip: Arc::default(),
-            language: language.or_else(|| self.settings.language.clone()),
+            language: language.or_else(|| now.settings.language.clone()),
             prompt: Some(words.vocabulary.prompt(PROMPT_TOKENS)).filter(|prompt| !prompt.is_empty()),
             keyterms: words.vocabulary.keyterms(KEYTERMS).into_iter().map(str::to_owned).collect(),
         };

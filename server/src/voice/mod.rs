@@ -15,22 +15,45 @@ use cadence_speech::intent::{self, By, Context};
 use cadence_speech::vocabulary::VocabularyError;
 
 pub use carry::{CarryError, carry_out, spoken_of};
-pub use hear::{HearError, Listening};
-pub use services::{Ears, Services};
+pub use hear::{HearError, Listening, SET_UP_AN_ENGINE, hint_of};
+pub use services::{Ears, MODELS, Services};
 pub use vocabularies::{Vocabularies, Words};
 
 /// What speech needs.
 pub struct Voice {
-    settings: Settings,
     /// Keys and addresses of the server's own environment.
     environment: BTreeMap<String, String>,
     /// Made when a model is first asked: to read the system's certificates takes longer than the start of a server.
     http: OnceLock<reqwest::Client>,
+    data: PathBuf,
+    again: Option<VoiceReload>,
+    now: Mutex<Arc<Now>>,
+}
+
+/// Reads the settings of speech again; none where they cannot be read. Asked with each request, so it has to be quick.
+#[derive(Clone)]
+pub struct VoiceReload(pub Arc<dyn Fn() -> Option<Settings> + Send + Sync>);
+
+impl std::fmt::Debug for VoiceReload {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("VoiceReload")
+    }
+}
+
+/// The settings as they are, and what was made of them.
+struct Now {
+    settings: Settings,
     vocabularies: Vocabularies,
-    /// Where models of whisper.cpp are.
-    models: PathBuf,
     /// The engines of whoever asked last, with their connections.
     ears: Mutex<Option<(BTreeMap<String, String>, Ears)>>,
+}
+
+impl Now {
+    fn new(settings: Settings, data: &Path) -> Arc<Self> {
+        let replacements = settings.replacements.iter().map(|(from, to)| (from.clone(), to.clone())).collect();
+        let vocabularies = Vocabularies::new(data.join("vocabularies"), replacements);
+        Arc::new(Self { settings, vocabularies, ears: Mutex::default() })
+    }
 }
 
 /// Variables that say where services are and let somebody in.
@@ -45,17 +68,31 @@ pub const VARIABLES: [&str; 6] = [
 
 impl Voice {
     /// With the server's settings and environment; what is found out of repositories is kept below `data`, where local models
-    /// are, too.
-    pub fn new(settings: Settings, environment: BTreeMap<String, String>, data: &Path) -> Self {
-        let replacements = settings.replacements.iter().map(|(from, to)| (from.clone(), to.clone())).collect();
-        let vocabularies = Vocabularies::new(data.join("vocabularies"), replacements);
-        let (models, ears) = (data.join(services::MODELS), Mutex::default());
-        Self { settings, environment, http: OnceLock::new(), vocabularies, models, ears }
+    /// are, too. With `again`, settings that people change while the server runs count from the next request on.
+    pub fn new(
+        settings: Settings,
+        again: Option<VoiceReload>,
+        environment: BTreeMap<String, String>,
+        data: &Path,
+    ) -> Self {
+        let now = Mutex::new(Now::new(settings, data));
+        Self { environment, http: OnceLock::new(), data: data.to_owned(), again, now }
+    }
+
+    /// Settings that cannot be read are as they were.
+    fn now(&self) -> Arc<Now> {
+        let read = self.again.as_ref().and_then(|again| again.0());
+        let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(settings) = read.filter(|settings| *settings != now.settings) {
+            tracing::info!("the settings of speech have changed");
+            *now = Now::new(settings, &self.data);
+        }
+        now.clone()
     }
 
     /// The services as the settings, the server's environment and that of whoever asks say.
-    pub fn services(&self, asker: &BTreeMap<String, String>) -> Services<'_> {
-        Services::new(&self.settings, self.environment_of(asker), &self.http)
+    fn services<'a>(&'a self, now: &'a Now, asker: &BTreeMap<String, String>) -> Services<'a> {
+        Services::new(&now.settings, self.environment_of(asker), &self.http)
     }
 
     fn environment_of(&self, asker: &BTreeMap<String, String>) -> BTreeMap<String, String> {
@@ -67,29 +104,30 @@ impl Voice {
     }
 
     /// The engines. Those of whoever asked last are kept: their connections are open, and a local model is loaded.
-    pub fn ears(&self, asker: &BTreeMap<String, String>) -> Result<Ears, HearError> {
+    fn ears(&self, now: &Now, asker: &BTreeMap<String, String>) -> Result<Ears, HearError> {
         let environment = self.environment_of(asker);
-        let mut kept = self.ears.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = now.ears.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, ears)) = kept.as_ref()
             && *of == environment
             && !ears.engines.is_empty()
         {
             return Ok(ears.clone());
         }
-        let ears = self.services(asker).ears(self.models.clone()).map_err(HearError::Settings)?;
+        let ears = self.services(now, asker).ears(self.data.join(MODELS)).map_err(HearError::Settings)?;
         *kept = Some((environment, ears.clone()));
         Ok(ears)
     }
 
     /// The words that may be spoken of.
     pub async fn words(&self, context: &ParseContext, tasks: &[Task]) -> Result<Arc<Words>, VocabularyError> {
+        let now = self.now();
         match &context.repo_path {
             Some(path) => {
                 let titles = tasks.iter().map(|task| task.title(120)).collect();
-                self.vocabularies.of(Path::new(path), titles).await
+                now.vocabularies.of(Path::new(path), titles).await
             }
             None => {
-                let (names, replacements) = (context.vocabulary.clone(), self.vocabularies.replacements().to_vec());
+                let (names, replacements) = (context.vocabulary.clone(), now.vocabularies.replacements().to_vec());
                 let made = tokio::task::spawn_blocking(move || Words::of_names(&names, &replacements));
                 Ok(Arc::new(made.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))))
             }
@@ -101,7 +139,8 @@ impl Voice {
         let text = words.lexicon.restore(raw).text;
         let repositories: Vec<String> = context.repo_url.iter().cloned().collect();
         let known = Context { tasks, current: context.current, repositories: &repositories };
-        let model = self.services(&context.environment).model();
+        let now = self.now();
+        let model = self.services(&now, &context.environment).model();
         let understood = intent::understand(&text, raw, &known, model.as_ref()).await;
         if let (By::Grammar, Some(note)) = (&understood.by, &understood.note) {
             tracing::info!(note, "the grammar stands alone");

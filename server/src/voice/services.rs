@@ -1,7 +1,7 @@
 //! Engines and models as settings and environment say.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use cadence_speech::Settings;
@@ -23,6 +23,9 @@ pub struct Ears {
     /// The first one, where it hears while somebody speaks.
     pub live: Option<Arc<Deepgram>>,
 }
+
+/// An engine, none where it is not set up, or what is wrong with its settings.
+pub type Found = Result<Option<Arc<dyn Engine>>, String>;
 
 /// What can be asked, and with whose keys.
 pub struct Services<'a> {
@@ -69,9 +72,7 @@ impl<'a> Services<'a> {
     /// The engines in their order. Those that are named and cannot be used are an error; where none is named, those that are
     /// set up are taken.
     pub fn ears(&self, models: PathBuf) -> Result<Ears, String> {
-        let named = &self.settings.engines;
-        let wanted: &[EngineKind] =
-            if named.is_empty() { &[EngineKind::Deepgram, EngineKind::Openai, EngineKind::Local] } else { named };
+        let (wanted, named) = (self.wanted(), &self.settings.engines);
         let mut ears = Ears { engines: Engines::default(), live: None };
         let mut engines: Vec<Arc<dyn Engine>> = Vec::new();
         let made = |error: EngineError| error.to_string();
@@ -105,6 +106,31 @@ impl<'a> Services<'a> {
         }
         ears.engines = Engines::new(engines);
         Ok(ears)
+    }
+
+    /// The engines that are named, or all.
+    fn wanted(&self) -> &'a [EngineKind] {
+        const ALL: [EngineKind; 3] = [EngineKind::Deepgram, EngineKind::Openai, EngineKind::Local];
+        if self.settings.engines.is_empty() { &ALL } else { &self.settings.engines }
+    }
+
+    /// Each engine by itself, for whoever looks for a fault, in the order in which they are asked.
+    pub fn each(&self, models: &Path) -> Vec<(EngineKind, Found)> {
+        let one = |kind: &EngineKind| -> Found {
+            let made = |error: EngineError| error.to_string();
+            Ok(match kind {
+                EngineKind::Openai => match self.openai()? {
+                    Some(settings) => Some(Arc::new(OpenAi::new(settings).map_err(made)?) as Arc<dyn Engine>),
+                    None => None,
+                },
+                EngineKind::Deepgram => match self.deepgram()? {
+                    Some(settings) => Some(Arc::new(Deepgram::new(settings).map_err(made)?) as Arc<dyn Engine>),
+                    None => None,
+                },
+                EngineKind::Local => local(self.settings, models)?,
+            })
+        };
+        self.wanted().iter().map(|kind| (*kind, one(kind))).collect()
     }
 
     fn openai(&self) -> Result<Option<OpenAiSettings>, String> {
@@ -183,7 +209,7 @@ fn patience(set: &Service) -> Patience {
 }
 
 #[cfg(feature = "local")]
-fn local(settings: &Settings, models: &std::path::Path) -> Result<Option<Arc<dyn Engine>>, String> {
+fn local(settings: &Settings, models: &Path) -> Result<Option<Arc<dyn Engine>>, String> {
     use cadence_speech::engine::{Local, LocalSettings, models as known};
     let directory = models.to_owned();
     let path = match &settings.local.model {
@@ -212,7 +238,7 @@ fn local(settings: &Settings, models: &std::path::Path) -> Result<Option<Arc<dyn
 }
 
 #[cfg(not(feature = "local"))]
-fn local(settings: &Settings, _: &std::path::Path) -> Result<Option<Arc<dyn Engine>>, String> {
+fn local(settings: &Settings, _: &Path) -> Result<Option<Arc<dyn Engine>>, String> {
     if settings.engines.contains(&EngineKind::Local) {
         return Err("this build has no local speech engine (it is built with the feature `local`)".to_owned());
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cadence_agent::workspace::{WorkspaceError, Workspaces};
-use cadence_server::{Exit as ServerExit, Retention, ServeConfig, ServeError};
+use cadence_server::{Exit as ServerExit, Retention, ServeConfig, ServeError, VoiceReload};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use secrecy::SecretString;
 use serde_json::json;
@@ -185,6 +185,10 @@ async fn serve(context: &Context, args: Args) -> CommandResult {
         default_agent: settings.agent.clone().unwrap_or_else(|| "claude".to_owned()),
         retention: retention(settings),
         voice: settings.voice.clone(),
+        voice_reload: Some(VoiceReload(Arc::new({
+            let path = settings.path.clone();
+            move || Settings::voice_now(&path)
+        }))),
         voice_environment: crate::speech::keys(),
     };
     let shutdown = shutdown(args.until_stdin_closes)?;

@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     save: Option<PathBuf>,
     /// Name or id of the microphone, as `cadence voice devices` shows it
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = crate::complete::microphones())]
     device: Option<String>,
     /// Longest recording [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = time)]

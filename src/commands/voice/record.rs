@@ -31,7 +31,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=600))]
     seconds: u64,
     /// Name or id of the microphone, as `cadence voice devices` shows it
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", add = crate::complete::microphones())]
     device: Option<String>,
     /// End when somebody spoke and then paused
     #[arg(long)]

@@ -16,6 +16,7 @@ mod result;
 mod server;
 mod terminal;
 mod vocabulary;
+mod voice;
 mod workspace;
 
 use std::process::ExitCode;
@@ -54,6 +55,9 @@ fn main() -> ExitCode {
     }
     if "vocabulary".contains(&wanted) {
         vocabulary::measure(&mut results);
+    }
+    if "voice".contains(&wanted) {
+        runtime.block_on(voice::measure(&mut results));
     }
     results.end()
 }

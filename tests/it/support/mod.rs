@@ -128,15 +128,15 @@ impl TestEnv {
         Terminal::start(columns, env!("CARGO_BIN_EXE_cadence"), &arguments, directory, &self.variables())
     }
 
-    /// As [`Self::terminal`], with this in the program's environment as well.
+    /// As [`Self::terminal`], with these in the program's environment as well.
     pub fn terminal_with<const N: usize>(
         &self,
-        variable: (&str, &str),
+        more: &[(&str, &str)],
         directory: &Path,
         arguments: [&str; N],
     ) -> Terminal {
         let mut variables = self.variables();
-        variables.push((variable.0.to_owned(), variable.1.to_owned()));
+        variables.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let columns = NonZero::new(100).unwrap();
         Terminal::start(columns, env!("CARGO_BIN_EXE_cadence"), &arguments, directory, &variables)
     }

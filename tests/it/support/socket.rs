@@ -8,15 +8,20 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use super::DEADLINE;
 use super::http::runtime;
 
-/// A WebSocket client of `/api/ws/stream`, which sends what it is told.
+/// A WebSocket client, which sends what it is told. Dropped, it is gone without a word.
 pub struct Socket {
     stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
 }
 
 impl Socket {
-    /// Connects, with a token in the header where there is one.
+    /// Connects to `/api/ws/stream`, with a token in the header where there is one.
     pub fn connect(base: &str, token: Option<&str>) -> Result<Self, Error> {
-        let url = format!("{}/api/ws/stream", base.replacen("http", "ws", 1));
+        Self::connect_to(base, "/api/ws/stream", token)
+    }
+
+    /// As [`Self::connect`], to another stream.
+    pub fn connect_to(base: &str, path: &str, token: Option<&str>) -> Result<Self, Error> {
+        let url = format!("{}{path}", base.replacen("http", "ws", 1));
         let mut request = url.into_client_request()?;
         if let Some(token) = token {
             request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
@@ -31,6 +36,27 @@ impl Socket {
 
     pub fn send_text(&mut self, text: &str) {
         runtime().block_on(self.stream.send(Message::text(text))).unwrap();
+    }
+
+    pub fn send_binary(&mut self, bytes: Vec<u8>) {
+        runtime().block_on(self.stream.send(Message::binary(bytes))).unwrap();
+    }
+
+    /// Waits until the server has closed the stream.
+    ///
+    /// # Panics
+    /// When it says something more, or does not close in time.
+    #[track_caller]
+    pub fn closed(&mut self) {
+        runtime().block_on(async {
+            while let Some(next) = tokio::time::timeout(DEADLINE, self.stream.next()).await.expect("an end in time") {
+                match next {
+                    Ok(Message::Text(text)) => panic!("the server goes on: {text}"),
+                    Ok(_) => {}
+                    Err(_) => return,
+                }
+            }
+        });
     }
 
     /// The next frame, pings left out.

@@ -9,19 +9,19 @@ use super::microphone::Microphone;
 use super::recogniser::Recogniser;
 use crate::support::{Cmd, Repo, TestEnv, until};
 
-fn fixture(name: &str) -> PathBuf {
+pub fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/audio").join(name)
 }
 
 /// A repository, demo agents, and an engine that hears.
-struct Story {
-    env: TestEnv,
-    repo: Repo,
+pub struct Story {
+    pub env: TestEnv,
+    pub repo: Repo,
     engine: String,
 }
 
 impl Story {
-    fn new(engine: String) -> Self {
+    pub fn new(engine: String) -> Self {
         let env = TestEnv::new();
         let repo = env.repo("shop");
         env.cadence(["config", "set", "agent", "demo"]).run().code(0);
@@ -29,7 +29,7 @@ impl Story {
         Self { env, repo, engine }
     }
 
-    fn cadence<const N: usize>(&self, arguments: [&str; N]) -> Cmd {
+    pub fn cadence<const N: usize>(&self, arguments: [&str; N]) -> Cmd {
         let cmd = self.env.cadence(arguments).env("OPENAI_BASE_URL", &self.engine).cwd(self.repo.path());
         cmd.env("OPENAI_API_KEY", "sk-speech-key")
     }
@@ -81,8 +81,7 @@ fn a_conversation_at_a_terminal() {
     story.env.cadence(["config", "set", "voice.openai.base_url", &recogniser.url()]).run().code(0);
     let speech = machine.speech("fix the login page");
     let sound = machine.server();
-    let mut terminal =
-        story.env.terminal_with(("PULSE_SERVER", sound.as_str()), story.repo.path(), ["voice", "--quiet"]);
+    let mut terminal = story.env.terminal_with(&[("PULSE_SERVER", &sound)], story.repo.path(), ["voice", "--quiet"]);
     terminal.wait_for("Space, and speak");
     terminal.send(" ");
     terminal.wait_for("Space ends");

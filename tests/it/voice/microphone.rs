@@ -134,6 +134,12 @@ impl Microphone {
         until("somebody to record", || self.has("source-outputs"));
     }
 
+    /// Lets the microphone hear what the loudspeaker says, as in a room.
+    pub fn hear_speaker(&self) {
+        let loop_back = ["source=speaker.monitor", "sink=into-mic", "latency_msec=20"];
+        self.control(&["load-module", "module-loopback", loop_back[0], loop_back[1], loop_back[2]]).unwrap();
+    }
+
     /// Takes the microphone away.
     pub fn unplug(&self) {
         self.control(&["unload-module", "module-remap-source"]).expect("the microphone is there");
@@ -152,6 +158,11 @@ impl Microphone {
     /// How programs find the server that is not in their runtime directory.
     pub fn server(&self) -> String {
         format!("unix:{}", self.socket().display())
+    }
+
+    /// What lets programs with another home in, where they speak to the server without PulseAudio's own library.
+    pub fn cookie(&self) -> String {
+        self.path("home/.config/pulse/cookie").display().to_string()
     }
 
     /// Records what programs say, until it is dropped, into this file.

@@ -40,9 +40,9 @@ impl Engine for Told {
         Box::pin(std::future::ready(answer))
     }
 
-    fn warm_up(&self) -> BoxFuture<'_, ()> {
+    fn ready(&self) -> BoxFuture<'_, Result<(), EngineError>> {
         self.asked.lock().expect("no panic").push(0);
-        Box::pin(std::future::ready(()))
+        Box::pin(std::future::ready(Ok(())))
     }
 }
 

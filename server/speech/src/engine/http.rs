@@ -87,6 +87,23 @@ pub(super) fn client(engine: &'static str, patience: &Patience) -> Result<reqwes
         .map_err(|error| EngineError::new(engine, ErrorKind::Unusable).because(&told(error), None))
 }
 
+/// Takes the answer that came when a connection was opened.
+///
+/// It is read to its end, or the connection is closed with it. Of refusals only that of the key (401) counts: what was asked for
+/// may well not be there, and keys may be good for transcripts alone (403).
+pub(super) async fn connected(
+    engine: &'static str,
+    response: Response,
+    key: Option<&SecretString>,
+) -> Result<(), EngineError> {
+    let (status, headers) = (response.status(), response.headers().clone());
+    let body = bytes(engine, response).await?;
+    if status == StatusCode::UNAUTHORIZED {
+        return Err(refused(engine, status, &headers, &body, key));
+    }
+    Ok(())
+}
+
 /// What went wrong before there was an answer, or in the middle of it.
 pub(super) fn broken(engine: &'static str, error: reqwest::Error) -> EngineError {
     let kind = match () {

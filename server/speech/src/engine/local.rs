@@ -85,12 +85,8 @@ impl Engine for Local {
         Box::pin(self.apart(move |settings, loaded| transcribe(settings, load(settings, loaded)?, &request)))
     }
 
-    fn warm_up(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {
-            if let Err(error) = self.apart(|settings, loaded| load(settings, loaded).map(drop)).await {
-                tracing::debug!(%error, "the model could not be loaded ahead");
-            }
-        })
+    fn ready(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(self.apart(|settings, loaded| load(settings, loaded).map(drop)))
     }
 }
 

@@ -45,8 +45,22 @@ pub trait Engine: Send + Sync {
     /// The text of a recording.
     fn transcribe<'a>(&'a self, request: &'a Request) -> BoxFuture<'a, Result<Transcript, EngineError>>;
 
-    /// Gets ready while somebody still speaks: opens the connection, loads the model. A failure shows at the request.
-    fn warm_up(&self) -> BoxFuture<'_, ()>;
+    /// Gets ready, and says whether it would hear now as far as can be told without a recording: opens the connection and asks
+    /// for something that costs nothing, or loads the model.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Auth`] where the key is refused, [`ErrorKind::Unavailable`] or [`ErrorKind::Timeout`] where there is no
+    /// connection, [`ErrorKind::Unusable`] where there is no model.
+    fn ready(&self) -> BoxFuture<'_, Result<(), EngineError>>;
+
+    /// Gets ready while somebody still speaks. A failure shows at the request.
+    fn warm_up(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if let Err(error) = self.ready().await {
+                tracing::debug!(%error, "an engine is not ready ahead");
+            }
+        })
+    }
 }
 
 /// What is to be transcribed.

@@ -12,7 +12,7 @@ use reqwest::multipart::{Form, Part};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::http::{broken, bytes, client, complaint, refused};
+use super::http::{broken, bytes, client, complaint, connected, refused};
 use super::{BoxFuture, Engine, EngineError, ErrorKind, Patience, Request, Transcript};
 use crate::audio::{self, Clip, Format};
 
@@ -183,20 +183,14 @@ impl OpenAi {
         Ok(form)
     }
 
-    /// Opens a connection with a request that costs nothing; whatever is answered, the connection is there.
-    async fn connect(&self) {
+    /// Opens a connection with a request that costs nothing; whatever is answered but a refusal, the connection is there.
+    async fn connect(&self) -> Result<(), EngineError> {
         let mut get = self.client.get(models(&self.endpoint)).timeout(self.settings.patience.connect);
         if let Some(key) = &self.settings.key {
             get = get.bearer_auth(key.expose_secret());
         }
-        let answered = match get.send().await {
-            // Read to its end, or the connection is closed with it.
-            Ok(response) => bytes(NAME, response).await.map(drop),
-            Err(error) => Err(broken(NAME, error)),
-        };
-        if let Err(error) = answered {
-            tracing::debug!(%error, "the connection could not be opened ahead");
-        }
+        let response = get.send().await.map_err(|error| broken(NAME, error))?;
+        connected(NAME, response, self.settings.key.as_ref()).await
     }
 }
 
@@ -209,7 +203,7 @@ impl Engine for OpenAi {
         Box::pin(self.settings.patience.with(NAME, || self.ask(request)))
     }
 
-    fn warm_up(&self) -> BoxFuture<'_, ()> {
+    fn ready(&self) -> BoxFuture<'_, Result<(), EngineError>> {
         Box::pin(self.connect())
     }
 }

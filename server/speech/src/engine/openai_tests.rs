@@ -205,6 +205,19 @@ async fn the_connection_is_opened_while_somebody_still_speaks() {
 }
 
 #[tokio::test]
+async fn it_says_beforehand_that_its_key_is_refused_or_nobody_is_there() {
+    let api = SpeechApi::start();
+    let engine = engine(&api);
+    assert_eq!(engine.ready().await, Ok(()));
+    api.refuse_keys();
+    let error = engine.ready().await.expect_err("a refusal");
+    assert_eq!(error.kind, ErrorKind::Auth);
+    assert!(!format!("{error} {error:?}").contains(KEY), "{error:?}");
+    drop(api);
+    assert_eq!(engine.ready().await.expect_err("nobody").kind, ErrorKind::Unavailable);
+}
+
+#[tokio::test]
 async fn whisper_cpps_server_is_asked_at_its_own_address() {
     tls();
     let api = SpeechApi::start();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{ConnectInfo, State};
 use axum::response::Response;
+use bytes::Bytes;
 use cadence_protocol::{ParseContext, VoiceAnswer, VoiceFrame, VoiceStart};
 use cadence_speech::audio::RATE;
 use tokio::time::timeout;
@@ -19,6 +20,8 @@ use crate::voice::{HearError, Listening, spoken_of};
 
 /// Largest frame, in bytes: half a minute of samples, or the words of a repository.
 const MAX_FRAME: usize = 1024 * 1024;
+/// Largest frame that is read at all, in bytes: whoever sends more than [`MAX_FRAME`] by mistake is told so.
+const MAX_READ: usize = 4 * MAX_FRAME;
 /// Longest recording, in samples.
 const LONGEST: usize = 600 * RATE as usize;
 /// How long nothing may come from somebody who speaks.
@@ -34,7 +37,7 @@ pub async fn stream(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Failure> {
-    let upgrade = upgrade.max_message_size(MAX_FRAME).max_frame_size(MAX_FRAME);
+    let upgrade = upgrade.max_message_size(MAX_READ).max_frame_size(MAX_READ);
     Ok(upgrade.on_upgrade(move |mut socket| async move {
         let _open = OpenStream::new(&app.activity);
         let answer = tokio::select! {
@@ -47,6 +50,12 @@ pub async fn stream(
         }
         let _ = socket.send(Message::Close(None)).await;
     }))
+}
+
+/// What a client sends.
+enum Said {
+    Frame(VoiceFrame),
+    Samples(Bytes),
 }
 
 enum Broken {
@@ -70,6 +79,29 @@ fn wrong(what: &str) -> Broken {
     Broken::Said(error("bad_frame", what, None))
 }
 
+/// What is the server's own fault.
+fn fault(failed: &impl std::fmt::Display) -> Broken {
+    Broken::Said(error("failed", &failed.to_string(), None))
+}
+
+/// What the client sends next. May be dropped while it waits.
+async fn next(socket: &mut WebSocket) -> Result<Said, Broken> {
+    loop {
+        let said = match timeout(SILENT, socket.recv()).await {
+            Ok(Some(Ok(Message::Text(text)))) if text.len() <= MAX_FRAME => {
+                let frame = serde_json::from_str(&text);
+                Said::Frame(frame.map_err(|error| wrong(&format!("the frame is not understood: {error}")))?)
+            }
+            Ok(Some(Ok(Message::Binary(bytes)))) if bytes.len() <= MAX_FRAME => Said::Samples(bytes),
+            Ok(Some(Ok(Message::Text(_) | Message::Binary(_)))) => return Err(wrong("a frame has at most 1 MiB")),
+            Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => continue,
+            Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) => return Err(Broken::Left),
+            Err(_) => return Err(wrong("nothing came for half a minute")),
+        };
+        return Ok(said);
+    }
+}
+
 async fn send(socket: &mut WebSocket, answer: &VoiceAnswer) -> Result<(), Broken> {
     let text = serde_json::to_string(answer).map_err(|_| Broken::Left)?;
     socket.send(Message::Text(text.into())).await.map_err(|_| Broken::Left)
@@ -78,7 +110,7 @@ async fn send(socket: &mut WebSocket, answer: &VoiceAnswer) -> Result<(), Broken
 async fn hear(app: &App, who: &Principal, peer: SocketAddr, socket: &mut WebSocket) -> Result<VoiceAnswer, Broken> {
     let start = start(socket).await?;
     let context = checked(start.context, peer).map_err(|failure| wrong(failure.sentence()))?;
-    let tasks = spoken_of(&app.store, who.user_id).await.map_err(|error| wrong(&error.to_string()))?;
+    let tasks = spoken_of(&app.store, who.user_id).await.map_err(|error| fault(&error))?;
     let words = app.voice.words(&context, &tasks).await.map_err(|error| wrong(&error.to_string()))?;
     let mut listening = app.voice.listen(start.language, &context, words, true).await?;
     send(socket, &VoiceAnswer::Ready { engine: listening.engine().to_owned() }).await?;
@@ -87,14 +119,9 @@ async fn hear(app: &App, who: &Principal, peer: SocketAddr, socket: &mut WebSock
 }
 
 async fn start(socket: &mut WebSocket) -> Result<VoiceStart, Broken> {
-    match timeout(SILENT, socket.recv()).await {
-        Ok(Some(Ok(Message::Text(text)))) => match serde_json::from_str(&text) {
-            Ok(VoiceFrame::Start(start)) => Ok(*start),
-            Ok(_) => Err(wrong("the first frame is `start`")),
-            Err(error) => Err(wrong(&format!("the frame is not understood: {error}"))),
-        },
-        Ok(Some(Ok(Message::Binary(_)))) => Err(wrong("the first frame is `start`")),
-        _ => Err(Broken::Left),
+    match next(socket).await? {
+        Said::Frame(VoiceFrame::Start(start)) => Ok(*start),
+        _ => Err(wrong("the first frame is `start`")),
     }
 }
 
@@ -109,8 +136,8 @@ async fn listen(socket: &mut WebSocket, listening: &mut Listening) -> Result<(),
             }
         };
         tokio::select! {
-            frame = timeout(SILENT, socket.recv()) => match frame {
-                Ok(Some(Ok(Message::Binary(bytes)))) => {
+            said = next(socket) => match said? {
+                Said::Samples(bytes) => {
                     if bytes.len() % 2 != 0 {
                         return Err(wrong("samples have 16 bits each"));
                     }
@@ -123,15 +150,9 @@ async fn listen(socket: &mut WebSocket, listening: &mut Listening) -> Result<(),
                         .collect();
                     listening.push(&samples);
                 }
-                Ok(Some(Ok(Message::Text(text)))) => match serde_json::from_str(&text) {
-                    Ok(VoiceFrame::End) => return Ok(()),
-                    Ok(VoiceFrame::Cancel) => return Err(Broken::Left),
-                    Ok(VoiceFrame::Start(_)) => return Err(wrong("it has started already")),
-                    Err(error) => return Err(wrong(&format!("the frame is not understood: {error}"))),
-                },
-                Ok(Some(Ok(Message::Ping(_) | Message::Pong(_)))) => {}
-                Ok(Some(Ok(Message::Close(_)) | Err(_)) | None) => return Err(Broken::Left),
-                Err(_) => return Err(wrong("nothing came for half a minute")),
+                Said::Frame(VoiceFrame::End) => return Ok(()),
+                Said::Frame(VoiceFrame::Cancel) => return Err(Broken::Left),
+                Said::Frame(VoiceFrame::Start(_)) => return Err(wrong("it has started already")),
             },
             text = heard => match text {
                 Some(text) => send(socket, &VoiceAnswer::Interim { text }).await?,
@@ -150,7 +171,7 @@ async fn understood(
     let words = listening.words().clone();
     let transcription = listening.finish().await?;
     // As they are now: what was spoken of may have begun meanwhile.
-    let tasks = spoken_of(&app.store, who.user_id).await.map_err(|error| wrong(&error.to_string()))?;
+    let tasks = spoken_of(&app.store, who.user_id).await.map_err(|error| fault(&error))?;
     let parsed = app.voice.understand(&transcription.raw_text, &words, context, &tasks).await;
     Ok(VoiceAnswer::Final { transcription: Box::new(transcription), parsed: Box::new(parsed) })
 }

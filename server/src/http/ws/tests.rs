@@ -49,7 +49,7 @@ impl World {
             gate: Arc::new(Gate::new(Some((TOKEN, who.clone())))),
             workspaces: Arc::new(Workspaces::new(home.path())),
             activity: activity.clone(),
-            voice: Arc::new(Voice::new(cadence_speech::Settings::default(), BTreeMap::new(), home.path())),
+            voice: Arc::new(Voice::new(cadence_speech::Settings::default(), None, BTreeMap::new(), home.path())),
             default_agent: "demo".into(),
             retention: crate::Retention::default(),
             agents: vec!["demo"],

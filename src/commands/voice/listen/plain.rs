@@ -55,6 +55,7 @@ pub async fn microphone(mut talk: Talk, args: &Args, options: Options) -> Comman
 
 /// One recording, to what was said or why that is not known.
 async fn listen(talk: &Talk, args: &Args, options: Options) -> Result<Message, CommandError> {
+    talk.teller.silence().await;
     let open = tokio::task::spawn_blocking(move || voice::start(options)).await;
     let (recorder, heard) = open.map_err(|error| CommandError::failed("the microphone failed").caused_by(error))??;
     let hearing = Hearing { client: talk.client.clone(), start: talk.start(), save: args.save.clone() };

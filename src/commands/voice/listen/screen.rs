@@ -9,7 +9,7 @@ use super::{Args, Talk};
 use crate::client::Client;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::follow::keys::{Input, Keys};
-use crate::render::{DIM, Line, PLAIN, YELLOW};
+use crate::render::{CYAN, DIM, Line, PLAIN, YELLOW};
 use crate::speech;
 use crate::talk::hearing::{Hearing, failed};
 use crate::talk::session::{Effect, Failed, Manner, Message, Session, State};
@@ -44,6 +44,8 @@ struct Screen<'a> {
     keys: Keys,
     tell: UnboundedSender<Outside>,
     watch: std::sync::Arc<std::sync::Mutex<Watch>>,
+    /// What is to be said when the microphone is closed.
+    held: Vec<String>,
     exit: Option<Exit>,
     /// How the last sentence ended, where there is one only.
     last: Option<Exit>,
@@ -70,6 +72,7 @@ pub async fn run(talk: Talk, args: &Args, options: Options) -> CommandResult {
         keys,
         tell,
         watch,
+        held: Vec::new(),
         exit: None,
         last: None,
     };
@@ -127,7 +130,11 @@ impl Screen<'_> {
         let speaks = matches!(self.session.state, State::Ready | State::Listening(_));
         if speaks && let Some((name, kind)) = Key::of(&key) {
             let effects = match self.push.key(name, kind, now) {
-                Some(Action::Start) => self.session.listen(),
+                Some(Action::Start) => {
+                    // Whoever speaks has heard enough.
+                    self.talk.teller.hush();
+                    self.session.listen()
+                }
                 Some(Action::Stop) => self.session.finish(),
                 Some(Action::Cancel) => self.session.update(Message::Key(key)),
                 None => Vec::new(),
@@ -143,11 +150,12 @@ impl Screen<'_> {
     async fn take_in(&mut self, what: Outside) {
         let message = match what {
             Outside::News(news) => {
-                for sentence in news {
-                    self.print(&[Line::of(YELLOW, "◆ ").add(PLAIN, text::clean_line(&sentence))]);
-                    self.talk.teller.announce(&sentence);
+                for sentence in &news {
+                    self.print(&[Line::of(YELLOW, "◆ ").add(PLAIN, text::clean_line(sentence))]);
+                    self.talk.teller.notify(sentence);
                 }
-                return;
+                self.held.extend(news);
+                return self.say_held().await;
             }
             Outside::Opened(take, _) if take != self.take => return,
             Outside::Opened(_, Ok((recorder, heard))) => {
@@ -165,6 +173,26 @@ impl Screen<'_> {
         }
         let effects = self.session.update(message);
         self.perform(effects).await;
+        self.say_held().await;
+    }
+
+    /// Says what became of tasks, but not into a microphone: whoever speaks is not talked over, and nobody is heard but them.
+    async fn say_held(&mut self) {
+        if self.held.is_empty() {
+            return;
+        }
+        let again = match self.session.state {
+            State::Listening(_) if !self.args.continuous => return,
+            State::Listening(_) => match self.session.listen_anew() {
+                Some(effects) => effects,
+                None => return,
+            },
+            _ => Vec::new(),
+        };
+        for sentence in self.held.drain(..) {
+            self.talk.teller.say(&sentence);
+        }
+        self.perform(again).await;
     }
 
     fn hear(&mut self, recorder: Recorder, heard: UnboundedReceiver<Heard>) {
@@ -189,8 +217,12 @@ impl Screen<'_> {
                 Effect::Record => {
                     self.take += 1;
                     let (options, tell, take) = (self.options.clone(), self.tell.clone(), self.take);
-                    tokio::task::spawn_blocking(move || {
-                        let _ = tell.send(Outside::Opened(take, voice::start(options).map_err(CommandError::from)));
+                    let silence = self.talk.teller.silence();
+                    tokio::spawn(async move {
+                        silence.await;
+                        tokio::task::spawn_blocking(move || {
+                            let _ = tell.send(Outside::Opened(take, voice::start(options).map_err(CommandError::from)));
+                        });
                     });
                 }
                 Effect::Finish => match &self.recorder {
@@ -224,7 +256,10 @@ impl Screen<'_> {
                     }
                     self.recorder = None;
                     let stays = !self.args.once;
-                    self.print(&speech::outcome(&answer, stays));
+                    let heard = text::clean_line(&answer.command.transcript);
+                    let mut lines = vec![Line::of(CYAN, "› ").add(DIM, heard)];
+                    lines.extend(speech::outcome(&answer, stays));
+                    self.print(&lines);
                     self.talk.teller.say(&speech::sentence(&answer, stays));
                     self.exit_code(Exit::Done);
                 }
@@ -242,6 +277,10 @@ impl Screen<'_> {
                 }
                 Effect::Quit => {
                     self.recorder = None;
+                    // The one sentence that was asked for is answered; who leaves a conversation has heard enough.
+                    if !self.args.once {
+                        self.talk.teller.hush();
+                    }
                     self.exit = Some(self.last.unwrap_or(Exit::Done));
                 }
             }

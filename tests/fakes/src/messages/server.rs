@@ -4,6 +4,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
@@ -73,6 +74,8 @@ struct Inner {
     requests: Vec<Recorded>,
     forgetful: bool,
     replies: u64,
+    /// How long a reply takes to begin.
+    delay: Duration,
 }
 
 impl Shared {
@@ -128,6 +131,11 @@ impl MessagesApi {
         self.shared.lock().default = Some(name.to_owned());
     }
 
+    /// Begins each reply so long after its request.
+    pub fn answer_after(&self, delay: Duration) {
+        self.shared.lock().delay = delay;
+    }
+
     /// The gate of this name, for [`Scenario::gate`].
     pub fn gate(&self, name: &str) -> Gate {
         self.shared.lock().gates.entry(name.to_owned()).or_default().clone()
@@ -170,11 +178,14 @@ async fn answer(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, bod
     let path = uri.path().to_owned();
     let is_message = method == Method::POST && path == "/v1/messages";
     let auxiliary = !is_message || asked.auxiliary;
-    let mut inner = shared.lock();
-    if !inner.forgetful {
-        inner.requests.push(Recorded { method: method.to_string(), path: path.clone(), auxiliary, body: document });
-    }
-    drop(inner);
+    let delay = {
+        let mut inner = shared.lock();
+        if !inner.forgetful {
+            inner.requests.push(Recorded { method: method.to_string(), path: path.clone(), auxiliary, body: document });
+        }
+        if is_message { inner.delay } else { Duration::ZERO }
+    };
+    tokio::time::sleep(delay).await;
     match (method, path.as_str()) {
         (Method::POST, "/v1/messages") => message(&shared, &asked),
         (Method::POST, "/v1/messages/count_tokens") => Json(json!({ "input_tokens": 10 })).into_response(),

@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Json;
 use axum::body::Bytes;
@@ -38,12 +39,14 @@ pub(super) async fn listen(
     }
     let content_type = parts.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).map(str::to_owned);
     let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_else(|_| Bytes::new());
+    recorded.arrived = Some(Instant::now());
     recorded.file = Some(Upload { name: None, content_type, bytes: bytes.to_vec() });
-    let reply = {
+    let (reply, delay) = {
         let mut inner = shared.lock();
         inner.requests.push(recorded);
-        inner.replies.pop_front().unwrap_or_else(|| Reply::Text(SENTENCE.to_owned()))
+        (inner.replies.pop_front().unwrap_or_else(|| Reply::Text(SENTENCE.to_owned())), inner.delay)
     };
+    tokio::time::sleep(delay).await;
     if let Some(response) = trouble(&reply).await {
         return response;
     }

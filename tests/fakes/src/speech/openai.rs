@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::Json;
 use axum::extract::{Multipart, OriginalUri, State};
@@ -35,9 +36,10 @@ pub(super) async fn transcribe(
             request.fields.insert(name, text);
         }
     }
+    request.arrived = Some(Instant::now());
     let flac = request.file.as_ref().is_some_and(|file| file.bytes.starts_with(b"fLaC"));
     let verbose = request.fields.get("response_format").is_some_and(|format| format == "verbose_json");
-    let (refusal, reply) = {
+    let (refusal, reply, delay) = {
         let mut inner = shared.lock();
         inner.requests.push(request);
         let refusal = if inner.refuses_segments && verbose {
@@ -48,8 +50,9 @@ pub(super) async fn transcribe(
             None
         };
         let reply = if refusal.is_some() { None } else { inner.replies.pop_front() };
-        (refusal, reply.unwrap_or_else(|| Reply::Text(SENTENCE.to_owned())))
+        (refusal, reply.unwrap_or_else(|| Reply::Text(SENTENCE.to_owned())), inner.delay)
     };
+    tokio::time::sleep(delay).await;
     if let Some(message) = refusal {
         let error = json!({ "error": { "message": message, "type": "invalid_request_error", "param": null } });
         return (StatusCode::BAD_REQUEST, Json(error)).into_response();

@@ -5,11 +5,13 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use axum::serve::ListenerExt;
@@ -75,6 +77,8 @@ pub struct SpeechRequest {
     pub messages: Vec<String>,
     /// Bytes of sound of a stream.
     pub sound: usize,
+    /// When the whole of it was there; none for a stream and a download.
+    pub arrived: Option<Instant>,
 }
 
 /// A file that came.
@@ -94,6 +98,9 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 pub(super) struct Inner {
     pub replies: VecDeque<Reply>,
+    /// How long a transcript takes.
+    pub delay: Duration,
+    pub refuses_keys: bool,
     pub refuses_flac: bool,
     pub refuses_segments: bool,
     /// Steps of streams: after so many bytes of sound this is said.
@@ -133,6 +140,7 @@ impl SpeechApi {
             .route("/v1/models", get(openai::models))
             .route("/v1/listen", any(deepgram::listen))
             .route("/files/{name}", get(file))
+            .layer(axum::middleware::from_fn_with_state(Arc::clone(&shared), keys))
             .with_state(Arc::clone(&shared));
         let counted = Arc::clone(&shared);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
@@ -167,6 +175,16 @@ impl SpeechApi {
     /// Answers the next request with this status.
     pub fn fail(&self, status: u16) {
         self.reply(Reply::Status { status, retry_after: None, body: String::new() });
+    }
+
+    /// Answers each recording so long after the whole of it was there.
+    pub fn answer_after(&self, delay: Duration) {
+        self.shared.lock().delay = delay;
+    }
+
+    /// Lets nobody in from now on, and repeats the key that it does not like.
+    pub fn refuse_keys(&self) {
+        self.shared.lock().refuses_keys = true;
     }
 
     /// Takes no FLAC from now on.
@@ -223,6 +241,16 @@ impl Drop for SpeechApi {
             let _ = thread.join();
         }
     }
+}
+
+/// Refuses every key, where it was told to.
+async fn keys(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
+    if !shared.lock().refuses_keys {
+        return next.run(request).await;
+    }
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let message = format!("Incorrect API key provided: {given}");
+    (StatusCode::UNAUTHORIZED, axum::Json(serde_json::json!({ "error": { "message": message } }))).into_response()
 }
 
 /// The scheme of the credentials.

@@ -11,7 +11,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
-use super::http::{broken, bytes, client, refused};
+use super::http::{broken, bytes, client, connected, refused};
 use super::openai::encoded;
 use super::{BoxFuture, Engine, EngineError, ErrorKind, Patience, Request, Transcript};
 
@@ -133,17 +133,13 @@ impl Deepgram {
         })
     }
 
-    async fn connect(&self) {
+    /// Opens a connection; the endpoint takes no such request, but looks at the key before it says so.
+    async fn connect(&self) -> Result<(), EngineError> {
         let mut url = self.listen(&Request::default(), false);
         url.set_query(None);
-        let get = self.client.get(url).timeout(self.settings.patience.connect);
-        let answered = match get.send().await {
-            Ok(response) => bytes(NAME, response).await.map(drop),
-            Err(error) => Err(broken(NAME, error)),
-        };
-        if let Err(error) = answered {
-            tracing::debug!(%error, "the connection could not be opened ahead");
-        }
+        let get = self.client.get(url).header(AUTHORIZATION, self.authorization()?);
+        let response = get.timeout(self.settings.patience.connect).send().await.map_err(|error| broken(NAME, error))?;
+        connected(NAME, response, Some(&self.settings.key)).await
     }
 }
 
@@ -156,7 +152,7 @@ impl Engine for Deepgram {
         Box::pin(self.settings.patience.with(NAME, || self.ask(request)))
     }
 
-    fn warm_up(&self) -> BoxFuture<'_, ()> {
+    fn ready(&self) -> BoxFuture<'_, Result<(), EngineError>> {
         Box::pin(self.connect())
     }
 }

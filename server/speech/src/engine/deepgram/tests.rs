@@ -178,6 +178,8 @@ async fn the_connection_is_opened_while_somebody_still_speaks() {
     engine.warm_up().await;
     engine.transcribe(&request()).await.expect("a transcript");
     assert_eq!((api.connections(), api.requests().len()), (1, 1));
+    api.refuse_keys();
+    assert_eq!(engine.ready().await.expect_err("a refusal").kind, ErrorKind::Auth);
 }
 
 #[test]
