@@ -37,7 +37,13 @@ impl Screen {
         static HOOK: std::sync::Once = std::sync::Once::new();
         HOOK.call_once(|| {
             let before = std::panic::take_hook();
+            let drawing = std::thread::current().id();
             std::panic::set_hook(Box::new(move |panic| {
+                // What goes wrong beside the loop is told by whoever waits for it; printed, it would be in the picture.
+                if std::thread::current().id() != drawing && HELD.load(Ordering::SeqCst) {
+                    tracing::error!(%panic, "something beside the dashboard failed");
+                    return;
+                }
                 give_back();
                 before(panic);
             }));

@@ -21,7 +21,7 @@ fn a_task_is_spoken_and_another_is_shown_by_speaking_of_it() {
     env.cadence(["run", "--detach", "Add tests to billing"]).cwd(repo.path()).run().code(0);
     env.cadence(["tasks", "wait", "last"]).run().code(0);
     let sound = machine.server();
-    let mut terminal = env.terminal_with(("PULSE_SERVER", sound.as_str()), repo.path(), []);
+    let mut terminal = env.terminal_with(&[("PULSE_SERVER", sound.as_str())], repo.path(), []);
     terminal.wait_for("Add tests to billing");
 
     let speech = machine.speech("fix the login page");
