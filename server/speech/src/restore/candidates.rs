@@ -2,19 +2,15 @@
 
 use std::collections::HashMap;
 
+use super::misheard;
 use super::names::{Letters, Names};
 use super::numbers;
-use super::sound;
 use super::words::Word;
 
 /// Words that one name takes at most, as it is spoken.
 pub(super) const MOST_WORDS: usize = 10;
 /// Readings of the words from one place on that are looked at, at most: numbers and abbreviations multiply them.
 const MOST_READINGS: usize = 400;
-/// How far the sound of a name may be away from what was heard, for each sound.
-const FURTHEST: f32 = 0.24;
-/// Words of a name that was misheard, at most.
-const MOST_MISHEARD: usize = 7;
 
 /// A run of words, and the names that it may stand for.
 #[derive(Clone, Debug)]
@@ -25,8 +21,10 @@ pub(super) struct Candidate {
     pub to: usize,
     /// Numbers of the names, the likeliest first.
     pub names: Vec<u32>,
-    /// How far their sound is away; 0 where the letters are the same.
+    /// How far their sound is away, for each sound; 0 where the letters are the same.
     pub apart: f32,
+    /// How far the sound of what was misheard is away, for each of its sounds.
+    pub local: f32,
     /// Words that were taken for something else: "jason" for `json`.
     pub aliases: usize,
     /// Signs that were spoken: "dot", "slash".
@@ -99,8 +97,8 @@ pub(super) fn candidates(words: &[Word], names: &Names) -> Vec<Candidate> {
         found.extend(search.found.into_values());
     }
     found.sort_unstable_by_key(|candidate| (candidate.from, candidate.to));
-    let exact = found.len();
-    misheard(words, names, &mut found, exact);
+    let misheard = misheard::candidates(words, names, &found);
+    found.extend(misheard);
     found
 }
 
@@ -174,7 +172,8 @@ impl Search<'_> {
         let better = self.found.get(&to).is_none_or(|other| (other.aliases, signs) < (reading.aliases, other.signs));
         let better = better || self.found.get(&to).is_some_and(|other| reading.aliases < other.aliases);
         if !names.is_empty() && better {
-            let candidate = Candidate { from: self.from, to, names, apart: 0.0, aliases: reading.aliases, signs };
+            let candidate =
+                Candidate { from: self.from, to, names, apart: 0.0, local: 0.0, aliases: reading.aliases, signs };
             self.found.insert(to, candidate);
         }
     }
@@ -183,43 +182,5 @@ impl Search<'_> {
     fn has_signs(&self, name: u32, signs: &str) -> bool {
         let mut own = self.names.get(name).map_or("", |name| &name.text).chars();
         signs.chars().all(|sign| own.any(|c| c == sign))
-    }
-}
-
-/// Adds what sounds like a name where no name has the same letters.
-fn misheard(words: &[Word], names: &Names, found: &mut Vec<Candidate>, exact: usize) {
-    let said: Vec<Vec<u8>> = words
-        .iter()
-        .map(|word| {
-            let mut sounds = Vec::new();
-            sound::say(&word.lower, &mut sounds);
-            sounds
-        })
-        .collect();
-    let (mut sounds, mut bones) = (Vec::new(), Vec::new());
-    for from in 0..words.len() {
-        sounds.clear();
-        for to in from + 1..=words.len().min(from + MOST_MISHEARD) {
-            let word = &words[to - 1];
-            if word.code || to - 1 > from && !word.joins {
-                break;
-            }
-            sounds.extend_from_slice(&said[to - 1]);
-            // What stands between names is no part of one.
-            if sign(&word.lower).is_some() || sign(&words[from].lower).is_some() {
-                continue;
-            }
-            if found[..exact].binary_search_by_key(&(from, to), |candidate| (candidate.from, candidate.to)).is_ok() {
-                continue;
-            }
-            sound::skeleton(&sounds, &mut bones);
-            let mut alike = names.of_sounds(&sounds, &bones, FURTHEST);
-            alike.sort_by(|a, b| a.1.total_cmp(&b.1).then(a.0.cmp(&b.0)));
-            if let Some((_, apart)) = alike.first().copied() {
-                let names =
-                    alike.iter().take_while(|(_, other)| *other <= apart + 0.005).map(|(name, _)| *name).collect();
-                found.push(Candidate { from, to, names, apart: apart.max(0.01), aliases: 0, signs: 0 });
-            }
-        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::candidates::{Candidate, MOST_WORDS, candidates};
 use super::class::{Class, Sort, is_verb};
-use super::evidence::{Around, agrees, evidence};
+use super::evidence::{Around, Covered, agrees, evidence};
 use super::names::{Names, Style};
 use super::words::Word;
 
@@ -36,22 +36,42 @@ const HIDDEN: f32 = -0.7;
 const TOLD: f32 = 4.0;
 /// What follows "dot" is the member of something.
 const MEMBER: f32 = 3.0;
+/// A single word is the name of a type where it is said to be.
+const ANNOUNCED: f32 = 2.5;
 /// What comes before "dot" has members.
 const OWNER: f32 = 2.0;
+/// How far the sound of a word may be away that is very near.
+const NEAR: f32 = 0.2;
 /// Names of little use differ less in rank than it says.
 const LEVEL: f32 = 8.0;
 
 /// What may be names, as far as more speaks for it than against it.
 pub(super) fn parts(words: &[Word], names: &Names) -> Vec<Part> {
-    weighed(words, names)
+    let mut parts: Vec<(bool, Part)> = weighed(words, names)
         .into_iter()
         .filter_map(|(candidate, number, covered)| {
-            let score = evidence(words, &candidate, number, names, covered) + dotted(words, &candidate)
+            let name = names.get(number)?;
+            let score = evidence(words, &candidate, number, names, covered)
+                + dotted(words, &candidate)
+                + announced(words, &candidate, name.style)
                 - commanded(words, &candidate);
-            let text = names.get(number)?.text.to_string();
-            (score > 0.0).then_some(Part { from: candidate.from, to: candidate.to, text, score })
+            let part = Part { from: candidate.from, to: candidate.to, text: name.text.to_string(), score };
+            (score > 0.0).then_some((candidate.apart > 0.0, part))
         })
-        .collect()
+        .collect();
+    // What was heard goes before what only sounds like some of it and of what is beside it: "same site cookie".
+    let heard: Vec<(usize, usize)> = parts
+        .iter()
+        .filter(|(misheard, part)| !misheard && part.to - part.from > 1)
+        .map(|(_, part)| (part.from, part.to))
+        .collect();
+    parts.retain(|(misheard, part)| {
+        let crosses = |&(from, to): &(usize, usize)| {
+            from < part.from && part.from < to && to < part.to || part.from < from && from < part.to && part.to < to
+        };
+        !misheard || !heard.iter().any(crosses)
+    });
+    parts.into_iter().map(|(_, part)| part).collect()
 }
 
 /// What it is worth that "dot" and another word are beside a candidate.
@@ -67,6 +87,21 @@ fn dotted(words: &[Word], candidate: &Candidate) -> f32 {
         (true, _) => MEMBER,
         (false, true) => OWNER,
         (false, false) => 0.0,
+    }
+}
+
+/// What it is worth that a single word is said to be the name of a type: "the blueprint class".
+fn announced(words: &[Word], candidate: &Candidate, style: Style) -> f32 {
+    let around = Around::of(words, candidate.from, candidate.to);
+    let (before, after) = (around.before.map(Class::of), around.after);
+    let says = after.is_some_and(|after| {
+        matches!(after, "class" | "struct" | "trait" | "interface" | "enum" | "component" | "mixin" | "constructor")
+    });
+    let stands_alone = before.is_none_or(|before| before.is_function_word() || before == Class::Verb);
+    if candidate.len() == 1 && candidate.apart == 0.0 && says && stands_alone && style == Style::Pascal {
+        ANNOUNCED
+    } else {
+        0.0
     }
 }
 
@@ -90,21 +125,56 @@ fn commanded(words: &[Word], candidate: &Candidate) -> f32 {
     }
 }
 
+/// Whether a name of several words that were heard has some of the words of a candidate and others.
+fn crossed(candidate: &Candidate, exact: &[(usize, usize, u32)]) -> bool {
+    let first = exact.partition_point(|(from, ..)| from + MOST_WORDS < candidate.from);
+    exact[first..].iter().take_while(|(from, ..)| *from < candidate.to).any(|&(from, to, _)| {
+        to - from > 1
+            && to > candidate.from
+            && (from < candidate.from && to < candidate.to || from > candidate.from && to > candidate.to)
+    })
+}
+
+/// Which candidates are not further away in sound than others for one of their names at some of the same words: of "a polo link" and
+/// "polo link", `ApolloLink` is the first.
+fn nearest(candidates: &[Candidate]) -> Vec<bool> {
+    candidates
+        .iter()
+        .map(|one| {
+            one.apart == 0.0
+                || !candidates.iter().any(|other| {
+                    other.apart > 0.0
+                        && other.apart < one.apart
+                        && other.from < one.to
+                        && one.from < other.to
+                        && one.names.iter().any(|name| other.names.contains(name))
+                })
+        })
+        .collect()
+}
+
 /// The candidates, the spelling that is meant of each, and whether a longer one has the same words and more.
-pub(super) fn weighed(words: &[Word], names: &Names) -> Vec<(Candidate, u32, bool)> {
+pub(super) fn weighed(words: &[Word], names: &Names) -> Vec<(Candidate, u32, Covered)> {
     let candidates = candidates(words, names);
-    // How far the longest name reaches from each word.
-    let mut reach = vec![0; words.len()];
-    for candidate in candidates.iter().filter(|candidate| candidate.apart == 0.0) {
-        reach[candidate.from] = candidate.to.max(reach[candidate.from]);
+    // How far the longest name reaches from each word, and the longest that is very near in sound.
+    let (mut reach, mut reach_near) = (vec![0; words.len()], vec![0; words.len()]);
+    for candidate in &candidates {
+        if candidate.apart == 0.0 {
+            reach[candidate.from] = candidate.to.max(reach[candidate.from]);
+        } else if candidate.local <= NEAR {
+            reach_near[candidate.from] = candidate.to.max(reach_near[candidate.from]);
+        }
     }
     let exact: Vec<(usize, usize, u32)> = candidates
         .iter()
         .filter(|candidate| candidate.apart == 0.0)
         .flat_map(|candidate| candidate.names.iter().map(|name| (candidate.from, candidate.to, *name)))
         .collect();
+    let nearest = nearest(&candidates);
     candidates
         .into_iter()
+        .zip(nearest)
+        .filter_map(|(candidate, nearest)| Some(candidate).filter(|_| nearest))
         .filter(|candidate| {
             // What sounds like a name within words that have its letters is a part of it: "sink handler" in "a sink handler".
             let first = exact.partition_point(|(from, ..)| from + MOST_WORDS < candidate.from);
@@ -113,10 +183,15 @@ pub(super) fn weighed(words: &[Word], names: &Names) -> Vec<(Candidate, u32, boo
         })
         .filter_map(|candidate| {
             let number = spelling(words, &candidate, names)?;
-            let covered = (0..=candidate.from)
-                .rev()
-                .take(MOST_WORDS)
-                .any(|from| reach[from] >= candidate.to && reach[from] - from > candidate.len());
+            let within = |reach: &[usize]| {
+                let mut before = (0..=candidate.from).rev().take(MOST_WORDS);
+                before.any(|from| reach[from] >= candidate.to && reach[from] - from > candidate.len())
+            };
+            let covered = Covered {
+                exact: within(&reach),
+                near: within(&reach_near),
+                crossed: candidate.apart > 0.0 && crossed(&candidate, &exact),
+            };
             Some((candidate, number, covered))
         })
         .collect()

@@ -10,6 +10,7 @@ mod choice;
 mod class;
 mod commands;
 mod evidence;
+mod misheard;
 mod names;
 mod numbers;
 mod prose;

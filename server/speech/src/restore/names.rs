@@ -12,6 +12,10 @@ const FEWEST_BONES: usize = 3;
 const FEWEST_TO_DIFFER: usize = 4;
 /// Longer names than this are not spoken.
 const LONGEST: usize = 80;
+/// Names of more words than this are not looked for by all their words but one.
+const MOST_GAPS: usize = 8;
+/// Names with the same words but one that are looked at, at most.
+const MOST_LACKING: usize = 200;
 /// Names with one sound that are looked at, at most.
 const MOST_ALIKE: usize = 64;
 
@@ -92,23 +96,42 @@ pub(super) struct Names {
     sounds: Vec<u8>,
     /// Hash of half a skeleton and number of a name, sorted.
     halves: Vec<(u64, u32)>,
+    /// The letters around a word of a name, the number of the name, and which of its words it is; sorted.
+    gaps: Vec<(u64, u32, u8)>,
+}
+
+/// Stands for the letters on both sides of a word that may have been misheard.
+pub(super) fn gap(before: Letters, after: Letters) -> u64 {
+    before.0.rotate_left(23) ^ after.0
 }
 
 impl Names {
     pub fn new(names: &[String]) -> Self {
         let mut all = Self { all: Vec::with_capacity(names.len()), ..Self::default() };
         let mut letters: Vec<(u64, u32)> = Vec::with_capacity(names.len());
-        let (mut word, mut bones) = (String::new(), Vec::new());
+        let (mut word, mut bones, mut spoken) = (String::new(), Vec::new(), Vec::new());
         for text in names.iter().filter(|name| name.len() <= LONGEST) {
             let Ok(number) = u32::try_from(all.all.len()) else { break };
-            let (start, mut key, mut words) = (all.sounds.len(), Letters::new(), 0);
+            let (start, mut key, mut letters_of) = (all.sounds.len(), Letters::new(), String::new());
+            spoken.clear();
             each_word(text, &mut word, |word| {
                 key.push(word);
                 sound::say(word, &mut all.sounds);
-                words += 1;
+                let at = letters_of.len();
+                letters_of.push_str(word);
+                spoken.push(at..letters_of.len());
             });
+            let words = spoken.len();
             if words == 0 {
                 continue;
+            }
+            if (2..=MOST_GAPS).contains(&words) {
+                for (nth, word) in (0..).zip(&spoken) {
+                    let (mut before, mut after) = (Letters::new(), Letters::new());
+                    before.push(&letters_of[..word.start]);
+                    after.push(&letters_of[word.end..]);
+                    all.gaps.push((gap(before, after), number, nth));
+                }
             }
             letters.push((key.0, number));
             sound::skeleton(&all.sounds[start..], &mut bones);
@@ -120,6 +143,7 @@ impl Names {
         }
         letters.sort_unstable();
         all.halves.sort_unstable();
+        all.gaps.sort_unstable();
         all.same = letters.iter().map(|(_, number)| *number).collect();
         let mut start = 0;
         for group in letters.chunk_by(|a, b| a.0 == b.0) {
@@ -170,7 +194,14 @@ impl Names {
         found
     }
 
-    fn sounds_of(&self, name: &Name) -> &[u8] {
+    /// The names that have these letters around one of their words, and which word that is.
+    pub fn lacking(&self, gap: u64) -> impl Iterator<Item = (u32, usize)> {
+        let start = self.gaps.partition_point(|(own, ..)| *own < gap);
+        let found = self.gaps[start..].iter().take_while(move |(own, ..)| *own == gap).take(MOST_LACKING);
+        found.map(|(_, number, nth)| (*number, usize::from(*nth)))
+    }
+
+    pub fn sounds_of(&self, name: &Name) -> &[u8] {
         self.sounds.get(name.sounds.start as usize..name.sounds.end as usize).unwrap_or_default()
     }
 }

@@ -15,6 +15,8 @@ pub struct Project {
     pub names: Vec<String>,
     exact: Vec<Sentence>,
     misheard: Vec<Sentence>,
+    /// Sentences without an identifier that speak of what has one.
+    mentions: Vec<String>,
     pub ordinary: Vec<String>,
 }
 
@@ -37,6 +39,10 @@ impl Share {
         100.0 * self.hits as f64 / self.of.max(1) as f64
     }
 
+    const fn and(self, other: Self) -> Self {
+        Self { hits: self.hits + other.hits, of: self.of + other.of }
+    }
+
     fn add(&mut self, hit: bool) {
         self.hits += usize::from(hit);
         self.of += 1;
@@ -52,10 +58,15 @@ pub struct Figures {
     pub single: Share,
     /// Names in which words were misheard.
     pub misheard: Share,
+    /// Names of several words, heard as they are spoken or misheard.
+    pub together: Share,
     /// Sentences of other projects that were changed: nothing in them can be meant.
     pub changed: Share,
-    /// Sentences of the same project without an identifier that were changed: they may speak of what has a name.
+    /// Ordinary sentences of the same project that were changed.
     pub changed_at_home: Share,
+    /// Sentences of the same project that were changed and speak of what has a name ("fix the response writer"): that is neither right nor
+    /// wrong.
+    pub mentions: Share,
 }
 
 pub fn projects() -> Vec<Project> {
@@ -71,7 +82,7 @@ pub fn projects() -> Vec<Project> {
     paths.iter().map(|path| serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()).collect()
 }
 
-/// The figures of the projects of a part: "tuning" or "held out".
+/// The figures of the projects of a part: "tuning", "held out" or "untouched".
 pub fn measure(projects: &[Project], part: &str) -> Figures {
     let mut figures = Figures::default();
     let projects: Vec<_> = projects.iter().filter(|project| project.part == part).collect();
@@ -98,8 +109,13 @@ pub fn measure(projects: &[Project], part: &str) -> Figures {
                 let changed = lexicon.restore(sentence).text != *sentence;
                 if home { figures.changed_at_home.add(changed) } else { figures.changed.add(changed) }
             }
+            for sentence in &other.mentions {
+                let changed = lexicon.restore(sentence).text != *sentence;
+                if home { figures.mentions.add(changed) } else { figures.changed.add(changed) }
+            }
         }
     }
+    figures.together = figures.exact.and(figures.misheard);
     figures
 }
 

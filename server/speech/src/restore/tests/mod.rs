@@ -80,10 +80,24 @@ fn what_was_misheard_is_found_by_its_sound() {
         ("the you ID column", "the uuid column"),
         ("rename right bytes to something else", "rename write_bytes to something else"),
         ("wrap it in a sink handler", "wrap it in async_handler"),
+        ("rename save uploads file please", "rename SaveUploadedFile please"),
     ];
     for (said, expected) in table {
         assert_eq!(restored(said), expected);
     }
+}
+
+#[test]
+fn a_short_name_of_which_one_word_was_misheard_is_found_by_the_other() {
+    let names = ["whereIn", "orderBy", "users"].map(String::from);
+    assert_eq!(Lexicon::new(&names, &[]).restore("fix the wear in method").text, "fix the whereIn method");
+}
+
+#[test]
+fn what_was_heard_goes_before_what_sounds_like_its_end_and_the_next_word() {
+    let names = ["SetCookie", "SameSite"].map(String::from);
+    let restored = Lexicon::new(&names, &[]).restore("add support for the same site cookie flag").text;
+    assert_eq!(restored, "add support for the SameSite cookie flag");
 }
 
 #[test]
@@ -139,6 +153,7 @@ fn a_cue_tells_which_spelling_is_meant() {
     assert_eq!(restored("rename the user name class"), "rename the UserName class");
     assert_eq!(restored("the user name field is empty"), "the user_name field is empty");
     assert_eq!(restored("register the blueprint class"), "register the Blueprint class");
+    assert_eq!(restored("the class that holds the blueprint"), "the class that holds the blueprint");
 }
 
 #[test]
@@ -175,11 +190,17 @@ fn changes_tell_what_was_changed_and_where() {
 
 #[test]
 fn sentences_of_projects_that_were_not_tuned_on_are_restored() {
-    let figures = figures::measure(&figures::projects(), "held out");
-    println!("{figures:?}");
-    assert!(figures.exact.percent() >= 90.0, "{figures:?}");
-    assert!(figures.changed.percent() <= 2.0, "{figures:?}");
-    assert!(figures.misheard.percent() >= 55.0, "{figures:?}");
+    let projects = figures::projects();
+    // In percent: names together, names heard as spoken; at most changed of other projects and of the project's own.
+    for (part, together, exact, changed, at_home) in
+        [("held out", 88.0, 90.0, 2.0, 2.0), ("untouched", 86.0, 91.0, 2.5, 2.5)]
+    {
+        let figures = figures::measure(&projects, part);
+        assert!(figures.together.percent() >= together, "{part}: {figures:?}");
+        assert!(figures.exact.percent() >= exact, "{part}: {figures:?}");
+        assert!(figures.changed.percent() <= changed, "{part}: {figures:?}");
+        assert!(figures.changed_at_home.percent() <= at_home, "{part}: {figures:?}");
+    }
 }
 
 #[test]
