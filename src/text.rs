@@ -148,7 +148,7 @@ pub fn clean_line(text: &str) -> String {
 
 fn printable(character: char) -> bool {
     !character.is_control()
-        && !matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        && !matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn strip_escapes(text: &str) -> String {
@@ -269,7 +269,7 @@ mod tests {
         assert_eq!(clean("\u{9b}2Jx\u{9d}0;t\u{9c}y"), "xy");
         assert_eq!(clean("a\u{1b}(Bb"), "ab");
         assert_eq!(clean("a\u{8}\u{7}\u{0}b\u{7f}"), "ab");
-        assert_eq!(clean("a\u{202e}b"), "ab");
+        assert_eq!(clean("a\u{202e}b\u{61c}c"), "abc");
         assert_eq!(clean("\u{1b}]never ends\nnext"), "\nnext");
         assert_eq!(clean("end\u{1b}"), "end");
     }

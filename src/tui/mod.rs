@@ -16,6 +16,7 @@ mod voice;
 
 use std::time::Duration;
 
+use cadence_agent::fault::{self, Point};
 use crossterm::event::{Event, EventStream};
 use futures_util::StreamExt;
 use time::OffsetDateTime;
@@ -163,6 +164,7 @@ impl Dashboard {
                     changed = true;
                 }
                 () = sleep_until(draw_at), if changed => {
+                    fault::here(Point::Drawing);
                     self.screen.draw(&self.state)?;
                     drawn = Instant::now();
                     drawn_for_key = if urgent { drawn } else { drawn_for_key };

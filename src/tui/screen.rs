@@ -78,7 +78,9 @@ impl Screen {
 
     /// The next picture is drawn whole.
     pub fn forget(&mut self) -> std::io::Result<()> {
-        self.terminal.clear()
+        // `Terminal::clear` would ask for the cursor's place, and whoever reads keys meanwhile would get the answer.
+        let size = self.terminal.size()?;
+        self.terminal.resize(size.into())
     }
 
     /// Releases of keys are told from now on.
@@ -96,7 +98,7 @@ impl Screen {
             std::mem::forget(crate::voice::Keyboard::again());
             self.releases();
         }
-        self.terminal.clear()?;
+        self.forget()?;
         Ok(result)
     }
 

@@ -8,6 +8,7 @@ mod clients;
 mod clock;
 mod completion;
 mod conversation;
+mod dashboard;
 mod demo;
 mod disk;
 mod fakes;

@@ -6,11 +6,12 @@
 //! | action | |
 //! |---|---|
 //! | `kill` | SIGKILL to this process |
+//! | `panic` | a panic |
 //! | `wait:DIRECTORY` | makes `DIRECTORY/POINT`, and goes on when there is a `DIRECTORY/POINT.go` |
 //! | `delay:MILLISECONDS` | goes on later |
 //! | `fail` | the step that follows fails, where the point allows it |
 //!
-//! `@N` means the Nth time only (from 1); without it, the first time for `kill` and `wait`, and each time for the others.
+//! `@N` means the Nth time only (from 1); without it, the first time for `kill`, `panic` and `wait`, and each time for the others.
 
 /// Declares the points, each with where it is.
 macro_rules! points {
@@ -72,6 +73,8 @@ points! {
     HostLaunched = "host-launched",
     /// The agent has ended; what it left running has not.
     HostEnding = "host-ending",
+    /// The dashboard is about to draw what changed.
+    Drawing = "drawing",
 }
 
 #[cfg(feature = "faults")]
@@ -122,6 +125,7 @@ mod active {
     #[derive(Clone, Debug, PartialEq, Eq)]
     enum Action {
         Kill,
+        Panic,
         Wait(PathBuf),
         Delay(Duration),
         Fail,
@@ -158,12 +162,13 @@ mod active {
         let (action, argument) = action.split_once(':').unwrap_or((action, ""));
         let action = match action {
             "kill" => Action::Kill,
+            "panic" => Action::Panic,
             "wait" => Action::Wait(argument.into()),
             "delay" => Action::Delay(Duration::from_millis(argument.parse().map_err(|_| "delay:MILLISECONDS")?)),
             "fail" => Action::Fail,
             _ => return Err(format!("there is no action `{action}`")),
         };
-        let once = matches!(action, Action::Kill | Action::Wait(_)).then_some(1);
+        let once = matches!(action, Action::Kill | Action::Panic | Action::Wait(_)).then_some(1);
         Ok(Fault { point, time: time.or(once), action })
     }
 
@@ -185,6 +190,7 @@ mod active {
             Action::Kill => {
                 let _ = kill(Pid::this(), Signal::SIGKILL);
             }
+            Action::Panic => panic!("a test wants it so, at `{}`", point.as_str()),
             Action::Wait(directory) => {
                 let _ = std::fs::write(directory.join(point.as_str()), "");
             }
@@ -237,6 +243,7 @@ mod active {
         fn faults_are_read() {
             let fault = |point, time, action| Ok(Fault { point, time, action });
             assert_eq!(parse("claimed=kill"), fault(Point::Claimed, Some(1), Action::Kill));
+            assert_eq!(parse("drawing@2=panic"), fault(Point::Drawing, Some(2), Action::Panic));
             assert_eq!(parse("heard@3=wait:/a:b"), fault(Point::Heard, Some(3), Action::Wait("/a:b".into())));
             assert_eq!(parse("stored=delay:5"), fault(Point::Stored, None, Action::Delay(Duration::from_millis(5))));
             for text in ["claimed", "nowhere=kill", "claimed@x=kill", "claimed=explode", "claimed=delay:x"] {

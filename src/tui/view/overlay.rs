@@ -4,6 +4,7 @@ use ratatui::buffer::Buffer;
 use ratatui::layout::{Position, Rect};
 use ratatui::style::Style;
 use ratatui::widgets::Widget;
+use ratatui_textarea::TextArea;
 use tui_input::Input;
 
 use super::{cursor_in, paint, window};
@@ -95,6 +96,12 @@ fn field(buffer: &mut Buffer, area: Rect, input: &Input, state: &State) -> Posit
     cursor_in(area, input.visual_cursor().saturating_sub(scroll))
 }
 
+/// A text of several lines that is typed. What was not typed, like the command of an agent, may hold anything.
+fn write_text(buffer: &mut Buffer, area: Rect, text: &TextArea<'_>) {
+    Widget::render(text, area, buffer);
+    paint::settle(buffer, area.intersection(buffer.area));
+}
+
 fn palette(buffer: &mut Buffer, area: Rect, state: &State, input: &Input, selected: usize) -> Position {
     let found = state.commands(input.value());
     let inside = window(buffer, area, (76, 18), "Commands", state);
@@ -136,7 +143,7 @@ fn new_task(buffer: &mut Buffer, area: Rect, state: &State, form: &TaskForm) -> 
     let theme = &state.theme;
     let fields = Field::ALL.len() as u16 - 1;
     let height = inside.height.saturating_sub(fields + 2);
-    Widget::render(&form.text, Rect { height, ..inside }, buffer);
+    write_text(buffer, Rect { height, ..inside }, &form.text);
     if form.is_empty() {
         let words = "what is to be done";
         paint::text(buffer, inside.x + 1, inside.y, inside.width.saturating_sub(1), words, theme.style(Role::Dim));
@@ -194,7 +201,7 @@ fn new_task(buffer: &mut Buffer, area: Rect, state: &State, form: &TaskForm) -> 
 fn message(buffer: &mut Buffer, area: Rect, state: &State, compose: &Compose) {
     let inside = window(buffer, area, (84, 12), &format!("Message {}", compose.title), state);
     let body = Rect { height: inside.height.saturating_sub(2), ..inside };
-    Widget::render(&compose.text, body, buffer);
+    write_text(buffer, body, &compose.text);
     bottom(buffer, inside, "enter sends · alt-enter new line · esc leaves, the text stays", None, state);
 }
 
@@ -203,7 +210,7 @@ fn edit_input(buffer: &mut Buffer, area: Rect, state: &State, edit: &EditInput) 
     let title = format!("{}: change the {what}", clean_line(&edit.approval.tool));
     let inside = window(buffer, area, (96, 22), &title, state);
     let body = Rect { height: inside.height.saturating_sub(2), ..inside };
-    Widget::render(&edit.text, body, buffer);
+    write_text(buffer, body, &edit.text);
     let words = "enter allows it like this · alt-enter new line · esc leaves it as it was";
     bottom(buffer, inside, words, edit.error.as_deref(), state);
 }

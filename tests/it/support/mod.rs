@@ -150,11 +150,18 @@ impl TestEnv {
         if !program.exists() {
             symlink(env!("CARGO_BIN_EXE_cadence"), program).unwrap();
         }
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let found = std::env::split_paths(&path).map(|directory| directory.join(name)).find(|path| path.is_file());
-        let shell = found.unwrap_or_else(|| panic!("{name} is needed: run `.ci/tools test`"));
+        let shell = installed(name);
         let columns = NonZero::new(200).unwrap();
         Terminal::start(columns, shell.to_str().unwrap(), &arguments, &self.home(), &self.variables())
+    }
+
+    /// A program that is installed, with these arguments, on this machine.
+    ///
+    /// # Panics
+    /// When it is not installed.
+    pub fn program<const N: usize>(&self, name: &str, arguments: [&str; N]) -> Cmd {
+        let cmd = Cmd::new(installed(name), self.home());
+        self.variables().into_iter().fold(cmd, |cmd, (name, value)| cmd.env(name, value)).args(arguments)
     }
 
     /// Takes the agent's program away.
@@ -233,9 +240,14 @@ fn print_tail(log: &Path) {
 
 /// The git that the tests were started with.
 fn git_program() -> PathBuf {
+    on_path("git").expect("git is needed: run `make tools`")
+}
+
+fn installed(name: &str) -> PathBuf {
+    on_path(name).unwrap_or_else(|| panic!("{name} is needed: run `.ci/tools test`"))
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&path)
-        .map(|directory| directory.join("git"))
-        .find(|program| program.is_file())
-        .expect("git is needed: run `make tools`")
+    std::env::split_paths(&path).map(|directory| directory.join(name)).find(|program| program.is_file())
 }

@@ -89,3 +89,12 @@ pub fn children(pid: Pid) -> Vec<(Pid, String)> {
         })
         .collect()
 }
+
+/// State of a process: `R` runs, `S` sleeps, `T` is stopped. Only Linux tells it.
+///
+/// # Panics
+/// When there is no such process.
+pub fn state(pid: Pid) -> char {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next()).unwrap()
+}

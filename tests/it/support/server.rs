@@ -20,7 +20,7 @@ impl Server {
     }
 
     fn start_at(env: &TestEnv, address: &str) -> Self {
-        Self::start_with(Self::command_at(env, address))
+        Self::start_as(Self::command_at(env, address), TOKEN)
     }
 
     /// The command of a server with data of its own, to be changed before it is started.
@@ -37,7 +37,11 @@ impl Server {
 
     /// Starts a server with a command of one's own.
     pub fn start_with(cmd: Cmd) -> Self {
-        let mut running = cmd.env("CADENCE_TOKEN", TOKEN).timeout(Duration::from_secs(300)).start();
+        Self::start_as(cmd, TOKEN)
+    }
+
+    fn start_as(cmd: Cmd, token: &str) -> Self {
+        let mut running = cmd.env("CADENCE_TOKEN", token).timeout(Duration::from_secs(300)).start();
         running.wait_for("listening on http://");
         let output = running.wait_for("\n");
         let (_, rest) = output.split_once("listening on ").unwrap();
@@ -73,6 +77,13 @@ impl Server {
         let address = self.url.trim_start_matches("http://").to_owned();
         self.kill();
         move || Self::start_at(env, &address)
+    }
+
+    /// Ends it, and starts it again with its data and at its address, for those who have this token.
+    pub fn restart_as(self, env: &TestEnv, token: &str) -> Self {
+        let address = self.url.trim_start_matches("http://").to_owned();
+        self.stop();
+        Self::start_as(Self::command_at(env, &address), token)
     }
 
     /// Ends it as an operator does.
