@@ -146,7 +146,8 @@ pub fn clean_line(text: &str) -> String {
     words.join(" ")
 }
 
-fn printable(character: char) -> bool {
+/// Whether a terminal shows it, and does nothing else with it.
+pub fn printable(character: char) -> bool {
     !character.is_control()
         && !matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -197,6 +197,20 @@ fn choose(index: &mut usize, count: usize, key: KeyEvent) {
     }
 }
 
+/// JSON with everything escaped that would not be seen.
+fn escaped(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    let mut units = [0; 2];
+    for character in json.chars() {
+        if character == '\n' || crate::text::printable(character) {
+            out.push(character);
+        } else {
+            out.extend(character.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    out
+}
+
 /// Puts pasted text where the cursor is; its line ends become spaces.
 pub fn paste_line(input: &mut Input, text: &str) {
     for character in crate::text::clean_line(text).chars() {
@@ -249,10 +263,12 @@ pub struct EditInput {
 
 impl EditInput {
     pub fn new(approval: Approval) -> Self {
-        let command = approval.input.get("command").and_then(Value::as_str).filter(|_| approval.tool == "Bash");
+        // A command that hides something is shown as JSON too, where nothing can hide.
+        let open = |command: &&str| approval.tool == "Bash" && crate::text::reveal(command) == **command;
+        let command = approval.input.get("command").and_then(Value::as_str).filter(open);
         let text = match command {
             Some(command) => command.to_owned(),
-            None => serde_json::to_string_pretty(&approval.input).unwrap_or_default(),
+            None => escaped(&serde_json::to_string_pretty(&approval.input).unwrap_or_default()),
         };
         let is_command = command.is_some();
         Self { text: area(&text), is_command, approval, error: None }
@@ -357,6 +373,11 @@ mod tests {
         edit.paste("2");
         let Typed::Done(input) = edit.key(press(KeyCode::Enter)) else { panic!() };
         assert_eq!(input, serde_json::json!({"command": "rm -rf x2", "timeout": 3}));
+        // What hides in a command is seen, and stays what it is.
+        let hiding = serde_json::json!({"command": "ls\u{1b}[2K \u{202e}x\r"});
+        let mut edit = EditInput::new(approval("Bash", hiding.clone()));
+        assert!(content(&edit.text).contains(r"ls\u001b[2K \u202ex\r"), "{}", content(&edit.text));
+        assert_eq!(edit.key(press(KeyCode::Enter)), Typed::Done(hiding));
         let mut edit = EditInput::new(approval("Write", serde_json::json!({"content": "x"})));
         edit.paste("}");
         assert_eq!(edit.key(press(KeyCode::Enter)), Typed::More);
