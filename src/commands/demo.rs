@@ -127,6 +127,9 @@ async fn watch(context: &Context, client: &Client, repository: &Path, order: &[U
         context.terminal.note(&[Line::of(YELLOW, "◦ the demo was left; nothing of it remains")]);
         return Ok(exit);
     }
+    if tasks.iter().any(|task| task.status == TaskStatus::Cancelled) {
+        return Ok(interrupted(context));
+    }
     close(context, repository, &tasks.iter().collect::<Vec<_>>()).await
 }
 

@@ -76,7 +76,8 @@ impl Outside {
                 },
                 move |result| Message::Page { task, after, why, result },
             ),
-            Effect::Approvals => self.ask(|rest| async move { rest.approvals().await }, Message::Approvals),
+            Effect::Approvals(number) => self
+                .ask(|rest| async move { rest.approvals().await }, move |result| Message::Approvals { number, result }),
             Effect::Diff(task) => self.ask(
                 move |rest| async move {
                     let mut bytes = rest.diff(task).await?;
@@ -88,8 +89,14 @@ impl Outside {
                 },
                 move |result| Message::Diff { task, result },
             ),
-            Effect::Act(what, tasks) => self.ask(move |rest| act(rest, what, tasks), Message::Done),
-            Effect::Send(tasks, words) => self.ask(move |rest| send(rest, tasks, words), Message::Done),
+            Effect::Act(what, tasks) => {
+                let tell = self.tell.clone();
+                self.ask(move |rest| act(rest, what, tasks, tell), Message::Done);
+            }
+            Effect::Send(tasks, text) => {
+                let (tell, to, words) = (self.tell.clone(), tasks.clone(), text.clone());
+                self.ask(move |rest| send(rest, to, words, tell), move |result| Message::Sent { tasks, text, result });
+            }
             Effect::Decide(approval, decide) => {
                 let tell = self.tell.clone();
                 self.ask(
@@ -221,11 +228,10 @@ fn follow(client: &Client, handle: &Handle, out: Sender<Message>) -> (Orders, Jo
     (orders, handle.spawn(work))
 }
 
-async fn act(rest: Rest, what: Act, tasks: Vec<Uuid>) -> Result<String, CommandError> {
+async fn act(rest: Rest, what: Act, tasks: Vec<Uuid>, tell: UnboundedSender<Message>) -> Result<String, CommandError> {
     let (_, done) = what.words();
-    let count = tasks.len();
-    let mut name = String::new();
-    for (index, id) in tasks.into_iter().enumerate() {
+    let mut tally = Tally::default();
+    for id in tasks {
         let acted = match what {
             Act::Pause => rest.pause(id).await,
             Act::Resume => rest.resume(id, None).await,
@@ -234,26 +240,59 @@ async fn act(rest: Rest, what: Act, tasks: Vec<Uuid>) -> Result<String, CommandE
             Act::Archive => rest.archive(id).await,
             Act::Unarchive => rest.unarchive(id).await,
         };
-        match acted {
-            Ok(task) => name = text::clean_line(&task.title(48)),
-            Err(error) if count > 1 => {
-                return Err(error.hint(format!("{index} of {count} were {done} before.")));
-            }
-            Err(error) => return Err(error),
-        }
+        tally.note(id, acted.map(|task| format!("{done}: {}", text::clean_line(&task.title(48)))), &tell);
     }
-    Ok(if count == 1 { format!("{done}: {name}") } else { format!("{count} tasks: {done}") })
+    tally.end(done)
 }
 
-async fn send(rest: Rest, tasks: Vec<Uuid>, words: String) -> Result<String, CommandError> {
-    let count = tasks.len();
-    for (index, id) in tasks.into_iter().enumerate() {
-        rest.send(id, words.clone()).await.map_err(|error| match index {
-            0 => error,
-            told => error.hint(format!("{told} of {count} were told before.")),
-        })?;
+async fn send(
+    rest: Rest,
+    tasks: Vec<Uuid>,
+    words: String,
+    tell: UnboundedSender<Message>,
+) -> Result<String, CommandError> {
+    let mut tally = Tally::default();
+    for id in tasks {
+        let sent = rest.send(id, words.clone()).await;
+        tally.note(id, sent.map(|_| "the agent is told".to_owned()), &tell);
     }
-    Ok(if count == 1 { "the agent is told".to_owned() } else { format!("{count} agents are told") })
+    tally.end("told")
+}
+
+/// What became of something that was done to several tasks: none keeps it from the others.
+#[derive(Default)]
+struct Tally {
+    count: usize,
+    last: String,
+    failures: Vec<CommandError>,
+}
+
+impl Tally {
+    fn note(&mut self, task: Uuid, result: Result<String, CommandError>, tell: &UnboundedSender<Message>) {
+        self.count += 1;
+        match result {
+            Ok(words) => self.last = words,
+            Err(error) => {
+                if error.not_found {
+                    let _ = tell.send(Message::Gone(task));
+                }
+                self.failures.push(error);
+            }
+        }
+    }
+
+    fn end(self, done: &str) -> Result<String, CommandError> {
+        let (count, failed) = (self.count, self.failures.len());
+        match self.failures.into_iter().next() {
+            None if count == 1 => Ok(self.last),
+            None => Ok(format!("{count} tasks: {done}")),
+            Some(error) if count == 1 => Err(error),
+            Some(error) => {
+                let words = format!("{} of {count} {done}; {failed} not: {}", count - failed, error.message());
+                Err(CommandError::new(error.exit, words))
+            }
+        }
+    }
 }
 
 fn decided_words(decision: Option<Decision>, decide: &Decide) -> String {

@@ -27,13 +27,25 @@ pub enum Message {
         why: Why,
         result: Result<(Vec<Event>, u64), Failure>,
     },
-    Approvals(Result<Vec<Approval>, Failure>),
+    /// What waits for an answer, with the number of the question for it.
+    Approvals {
+        number: u64,
+        result: Result<Vec<Approval>, Failure>,
+    },
     Diff {
         task: Uuid,
         result: Result<(Vec<FileDiff>, bool), Failure>,
     },
     /// Something that was asked for was done, in words, or was not.
     Done(Result<String, Failure>),
+    /// Something was told to agents, or could not be: then it is not lost.
+    Sent {
+        tasks: Vec<Uuid>,
+        text: String,
+        result: Result<String, Failure>,
+    },
+    /// A task is not there any more.
+    Gone(Uuid),
     Created(Result<Box<Task>, (Failure, Box<NewTask>)>),
     Voice(session::Message),
     /// The repository that the dashboard was opened in.
@@ -56,6 +68,8 @@ pub enum Later {
     /// The notice with this number has been there for long enough.
     Fade(u64),
     Approvals,
+    /// Events that could not be had may be there now.
+    Retry,
     /// What is selected was seen, and stays so.
     Seen,
     /// The diff of the open task may be fetched again.
@@ -127,7 +141,7 @@ pub enum Effect {
         after: u64,
         why: Why,
     },
-    Approvals,
+    Approvals(u64),
     Diff(Uuid),
     Act(Act, Vec<Uuid>),
     Send(Vec<Uuid>, String),

@@ -19,6 +19,8 @@ use std::time::Duration;
 use cadence_agent::fault::{self, Point};
 use crossterm::event::{Event, EventStream};
 use futures_util::StreamExt;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
 use time::OffsetDateTime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedReceiver, channel, unbounded_channel};
@@ -165,6 +167,7 @@ impl Dashboard {
                 }
                 () = sleep_until(draw_at), if changed => {
                     fault::here(Point::Drawing);
+                    self.fit();
                     self.screen.draw(&self.state)?;
                     drawn = Instant::now();
                     drawn_for_key = if urgent { drawn } else { drawn_for_key };
@@ -201,20 +204,19 @@ impl Dashboard {
             }
             let now = OffsetDateTime::now_utc();
             tick = if Instant::now() >= tick { Instant::now() + TICK } else { tick };
-            for message in batch.drain(..) {
-                for effect in update::update(&mut self.state, message, now) {
-                    if let Some(effect) = self.outside.perform(effect) {
-                        let takes_terminal = matches!(effect, Effect::Suspend | Effect::OpenWorkspace(_));
-                        if takes_terminal {
-                            keys = None;
-                        }
-                        if let Some(exit) = self.own(effect)? {
-                            return Ok(exit);
-                        }
-                        if takes_terminal {
-                            keys = Some(EventStream::new());
-                        }
-                    }
+            for effect in update::update_all(&mut self.state, batch.drain(..), now) {
+                let Some(effect) = self.outside.perform(effect) else { continue };
+                let takes_terminal = matches!(effect, Effect::Suspend | Effect::OpenWorkspace(_));
+                if takes_terminal {
+                    keys = None;
+                }
+                if let Some(exit) = self.own(effect)? {
+                    return Ok(exit);
+                }
+                if takes_terminal {
+                    keys = Some(EventStream::new());
+                    // What was meant for the editor is not for the dashboard.
+                    signals = Signals::new()?;
                 }
             }
         }
@@ -224,6 +226,10 @@ impl Dashboard {
     fn own(&mut self, effect: Effect) -> std::io::Result<Option<Exit>> {
         match effect {
             Effect::Quit => return Ok(Some(self.state.exit.unwrap_or(Exit::Done))),
+            Effect::Suspend if is_orphaned() => {
+                let error = "there is no shell to go to: nobody could bring it back".to_owned();
+                self.complain(Failure { error, hints: Vec::new(), gone: false });
+            }
             Effect::Suspend => self.suspend()?,
             Effect::Redraw => self.screen.forget()?,
             Effect::Copy(text) => {
@@ -249,19 +255,27 @@ impl Dashboard {
     }
 
     fn complain(&mut self, failure: Failure) {
-        let effects = update::update(&mut self.state, Message::Done(Err(failure)), OffsetDateTime::now_utc());
+        self.take_in(Message::Done(Err(failure)));
+    }
+
+    /// Takes in something that is nothing but news.
+    fn take_in(&mut self, message: Message) {
+        let effects = update::update(&mut self.state, message, OffsetDateTime::now_utc());
         effects.into_iter().for_each(|effect| drop(self.outside.perform(effect)));
+    }
+
+    /// The picture is made for the terminal as it is now: it may have become another one, and not said so yet.
+    fn fit(&mut self) {
+        let (columns, rows) = self.screen.size();
+        if self.state.size != (columns, rows) {
+            self.take_in(Message::Terminal(Event::Resize(columns, rows)));
+        }
     }
 
     /// Stops like a program that the shell stops, and goes on with `fg`.
     fn suspend(&mut self) -> std::io::Result<()> {
-        self.screen.aside(|| {
-            // Its own handler would take SIGTSTP.
-            let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP);
-        })?;
-        let (columns, rows) = self.screen.size();
-        let resized = Message::Terminal(Event::Resize(columns, rows));
-        drop(update::update(&mut self.state, resized, OffsetDateTime::now_utc()));
+        self.screen.aside(stop)?;
+        self.fit();
         Ok(())
     }
 }
@@ -273,6 +287,21 @@ async fn next_event(keys: &mut Option<EventStream>) -> Option<std::io::Result<Ev
     }
 }
 
+/// Stops until somebody says that it goes on. Its own handler would take SIGTSTP.
+fn stop() {
+    let _ = nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP);
+}
+
+/// Whether no shell would know that it stopped: nobody of its session is above it, in a group of its own.
+fn is_orphaned() -> bool {
+    use nix::unistd::{getpgid, getpgrp, getpid, getppid, getsid};
+    if getsid(None) == Ok(getpid()) {
+        return true;
+    }
+    let above = getppid();
+    getsid(Some(above)) != getsid(None) || getpgid(Some(above)) == Ok(getpgrp())
+}
+
 /// Opens a directory in the person's editor, and waits for it.
 fn edit(directory: &std::path::Path) -> Result<(), CommandError> {
     let editor = ["VISUAL", "EDITOR"]
@@ -280,14 +309,21 @@ fn edit(directory: &std::path::Path) -> Result<(), CommandError> {
         .find_map(|name| std::env::var(name).ok().filter(|editor| !editor.trim().is_empty()))
         .unwrap_or_else(|| "vi".to_owned());
     // An editor may be given with arguments; the shell takes it apart, as git has it.
-    let status = std::process::Command::new("sh")
+    let child = std::process::Command::new("sh")
         .args(["-c", &format!("{editor} \"$1\""), "cadence"])
         .arg(directory)
         .current_dir(directory)
-        .status()
+        .spawn()
         .map_err(|error| CommandError::failed("the editor cannot be started").caused_by(error))?;
-    if status.success() {
-        return Ok(());
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or_default());
+    loop {
+        match waitpid(pid, Some(WaitPidFlag::WUNTRACED)) {
+            // Whoever stops the editor wants the shell: it goes on with the editor, by `fg`.
+            Ok(WaitStatus::Stopped(..)) if !is_orphaned() => stop(),
+            Ok(WaitStatus::Exited(_, 0)) => return Ok(()),
+            Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) | Err(_) => break,
+            Ok(_) => {}
+        }
     }
     Err(CommandError::failed(format!("the editor `{}` failed", crate::text::clean_line(&editor))))
 }

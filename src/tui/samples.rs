@@ -147,11 +147,10 @@ pub fn day(state: &mut State) {
     tell(state, tasks);
     happens(
         state,
-        Message::Approvals(Ok(vec![approval(
-            "a1",
-            id(1),
-            json!({"command": "cargo test -p user_service -- --nocapture"}),
-        )])),
+        Message::Approvals {
+            number: u64::MAX,
+            result: Ok(vec![approval("a1", id(1), json!({"command": "cargo test -p user_service -- --nocapture"}))]),
+        },
     );
 }
 

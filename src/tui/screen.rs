@@ -8,8 +8,8 @@ use crossterm::event::{
     DisableBracketedPaste, DisableMouseCapture, EnableBracketedPaste, EnableMouseCapture, PopKeyboardEnhancementFlags,
 };
 use crossterm::terminal::{
-    BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, SetTitle,
-    disable_raw_mode, enable_raw_mode,
+    BeginSynchronizedUpdate, EndSynchronizedUpdate, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode,
+    enable_raw_mode,
 };
 use crossterm::{cursor, execute, queue};
 use ratatui::Terminal;
@@ -57,7 +57,7 @@ impl Screen {
     fn take(&mut self) -> std::io::Result<()> {
         enable_raw_mode()?;
         HELD.store(true, Ordering::SeqCst);
-        execute!(std::io::stdout(), EnterAlternateScreen, EnableBracketedPaste, cursor::Hide, SetTitle("cadence"))?;
+        execute!(std::io::stdout(), EnterAlternateScreen, EnableBracketedPaste, cursor::Hide)?;
         if self.mouse {
             execute!(std::io::stdout(), EnableMouseCapture)?;
         }

@@ -31,6 +31,11 @@ fn select(state: &mut State, number: u128) {
     happens(state, Message::Tick);
 }
 
+/// The server's newest answer.
+fn approvals(result: Result<Vec<cadence_protocol::Approval>, Failure>) -> Message {
+    Message::Approvals { number: u64::MAX, result }
+}
+
 fn said(state: &State) -> &str {
     state.notice.as_ref().map(|notice| notice.text.as_str()).unwrap_or_default()
 }
@@ -68,12 +73,72 @@ fn a_key_that_is_held_down_fetches_nothing_until_it_rests() {
 fn what_waits_is_answered_from_the_list() {
     let mut state = wide();
     select(&mut state, 1);
+    // What was not on the screen is shown first.
+    assert!(press(&mut state, "y").is_empty());
+    assert!(matches!(state.overlay, Some(Overlay::Answer(_))));
+    press(&mut state, "esc");
+    let result = Ok((transcript(id(1)), 12));
+    happens(&mut state, Message::Page { task: id(1), after: 0, why: super::super::message::Why::Show, result });
     let effects = press(&mut state, "y");
     let Some(Effect::Decide(approval, decide)) = effects.first() else { panic!("{effects:?}") };
     assert_eq!((approval.id.as_str(), decide.decision), ("a1", DecisionRequest::Allow));
     assert!(state.approvals.is_empty(), "a second press must not answer anything");
     press(&mut state, "y");
     assert_eq!(said(&state), "the task asks for nothing");
+}
+
+#[test]
+fn a_mark_is_what_is_meant_wherever_the_selection_is() {
+    let mut state = wide();
+    select(&mut state, 2);
+    press(&mut state, "s");
+    assert_ne!(state.list.selected(), Some(id(2)));
+    press(&mut state, "x");
+    let Some(Overlay::Confirm(confirm)) = &state.overlay else { panic!() };
+    assert!(confirm.question.contains("Add rate limits"), "{}", confirm.question);
+    let effects = press(&mut state, "y");
+    assert!(matches!(effects.first(), Some(Effect::Act(Act::Cancel, ids)) if *ids == [id(2)]));
+}
+
+#[test]
+fn a_key_that_is_held_answers_one_request() {
+    let mut state = wide();
+    let request = |id: &str, task| approval(id, super::super::samples::id(task), json!({"command": id}));
+    happens(&mut state, approvals(Ok(vec![request("a", 1), request("b", 2), request("c", 3)])));
+    let answered = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Decide(..)));
+    assert!(answered(&press(&mut state, "i y")));
+    assert!(!answered(&press(&mut state, "y y")));
+    let later = NOW + time::Duration::seconds(1);
+    let key = crossterm::event::KeyEvent::from(crossterm::event::KeyCode::Char('y'));
+    assert!(answered(&update(&mut state, Message::Terminal(Event::Key(key)), later)));
+    // One that goes elsewhere leaves its place to another, which nobody has read.
+    happens(&mut state, approvals(Ok(vec![request("d", 1)])));
+    assert!(!answered(&press(&mut state, "y")));
+}
+
+#[test]
+fn what_could_not_be_sent_is_there_again() {
+    let mut state = wide();
+    select(&mut state, 2);
+    press(&mut state, "m \"a long text\" enter");
+    let failure = Failure::from(CommandError::new(Exit::Unreachable, "the server cannot be reached"));
+    let sent = Message::Sent { tasks: vec![id(2)], text: "a long text".into(), result: Err(failure) };
+    happens(&mut state, sent);
+    press(&mut state, "m");
+    let Some(Overlay::Message(compose)) = &state.overlay else { panic!() };
+    assert_eq!(compose.content(), "a long text");
+}
+
+#[test]
+fn what_failed_is_not_asked_for_again_at_once() {
+    let mut state = wide();
+    select(&mut state, 2);
+    let failed = || Failure::from(CommandError::new(Exit::Unreachable, "no"));
+    let page = Message::Page { task: id(2), after: 0, why: super::super::message::Why::Show, result: Err(failed()) };
+    let effects = happens(&mut state, page);
+    assert!(pages(&effects).is_empty());
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::After(_, Later::Retry))));
+    assert_eq!(pages(&happens(&mut state, Message::Later(Later::Retry))), [0]);
 }
 
 #[test]
@@ -100,22 +165,24 @@ fn a_command_is_changed_before_it_is_allowed() {
 }
 
 #[test]
-fn a_request_that_is_withdrawn_closes_its_question() {
+fn a_request_that_is_withdrawn_is_said_and_takes_no_keys_away() {
     let mut state = wide();
     select(&mut state, 1);
     press(&mut state, "e");
-    happens(&mut state, Message::Approvals(Ok(Vec::new())));
-    assert!(state.overlay.is_none());
-    assert_eq!(said(&state), "it was answered elsewhere, or withdrawn");
+    happens(&mut state, approvals(Ok(Vec::new())));
+    assert_eq!(said(&state), "it was answered elsewhere, or withdrawn; esc closes this");
+    // Whoever types goes on typing into it, and not into the dashboard.
+    press(&mut state, "\"pq\"");
+    assert!(matches!(state.overlay, Some(Overlay::Edit(_))));
 }
 
 #[test]
 fn the_inbox_stays_with_the_request_that_is_looked_at() {
     let mut state = wide();
     let request = |id: &str, task| approval(id, super::super::samples::id(task), json!({"command": id}));
-    happens(&mut state, Message::Approvals(Ok(vec![request("b", 1), request("c", 2)])));
+    happens(&mut state, approvals(Ok(vec![request("b", 1), request("c", 2)])));
     press(&mut state, "i down");
-    happens(&mut state, Message::Approvals(Ok(vec![request("a", 3), request("b", 1), request("c", 2)])));
+    happens(&mut state, approvals(Ok(vec![request("a", 3), request("b", 1), request("c", 2)])));
     let effects = press(&mut state, "Y");
     let Some(Effect::Decide(approval, decide)) = effects.first() else { panic!("{effects:?}") };
     assert_eq!((approval.id.as_str(), decide.decision), ("c", DecisionRequest::AllowAlways));
@@ -133,7 +200,7 @@ fn work_is_lost_only_after_a_question() {
     assert!(state.overlay.is_none());
     assert_eq!(acts(&press(&mut state, "x y")), [(Act::Cancel, 1)]);
     select(&mut state, 3);
-    assert_eq!(acts(&press(&mut state, "R enter")), [(Act::Restart, 1)]);
+    assert_eq!(acts(&press(&mut state, "R y")), [(Act::Restart, 1)]);
     assert_eq!(acts(&press(&mut state, "A")), [(Act::Archive, 1)]);
 }
 
@@ -285,7 +352,7 @@ fn a_search_goes_on_beyond_what_is_here() {
     answer(&mut state, 1500, Why::Show, 0);
     let effects = press(&mut state, "enter / \"Needle\" enter");
     assert_eq!(pages(&effects), [1000]);
-    assert!(state.view.as_ref().unwrap().search.as_ref().unwrap().scanning);
+    assert!(state.view.as_ref().unwrap().search.as_ref().unwrap().awaited.is_some());
     assert_eq!(pages(&answer(&mut state, 1000, Why::Search, 0)), [500]);
     answer(&mut state, 500, Why::Search, 777);
     let view = state.view.as_ref().unwrap();

@@ -72,14 +72,22 @@ pub struct DiffView {
     pub stale: bool,
     /// The rest was too long.
     pub cut: bool,
-    folded: BTreeSet<usize>,
+    /// By their paths: a diff that is fetched again has others.
+    folded: BTreeSet<String>,
     top: usize,
 }
 
 impl DiffView {
+    fn file(&self, index: usize) -> Option<&FileDiff> {
+        self.files.as_ref()?.get(index)
+    }
+
+    fn is_folded(&self, index: usize) -> bool {
+        self.file(index).is_some_and(|file| self.folded.contains(&file.path))
+    }
+
     fn rows_of(&self, index: usize) -> usize {
-        let lines = self.files.as_ref().and_then(|files| files.get(index)).map_or(0, |file| file.lines.len());
-        if self.folded.contains(&index) { 1 } else { lines + 1 }
+        if self.is_folded(index) { 1 } else { self.file(index).map_or(0, |file| file.lines.len()) + 1 }
     }
 
     fn total(&self) -> usize {
@@ -121,16 +129,17 @@ impl DiffView {
     }
 
     pub fn toggle(&mut self, index: usize, height: usize) {
-        if !self.folded.remove(&index) {
-            self.folded.insert(index);
+        let Some(path) = self.file(index).map(|file| file.path.clone()) else { return };
+        if !self.folded.remove(&path) {
+            self.folded.insert(path);
             self.top = self.top.min(self.start_of(index));
         }
         self.top = self.top.min(self.total().saturating_sub(height));
     }
 
     pub fn toggle_all(&mut self) {
-        let count = self.files.as_ref().map_or(0, Vec::len);
-        self.folded = if self.folded.len() < count { (0..count).collect() } else { BTreeSet::new() };
+        let all: BTreeSet<String> = self.files.iter().flatten().map(|file| file.path.clone()).collect();
+        self.folded = if self.folded == all { BTreeSet::new() } else { all };
         self.top = 0;
     }
 
@@ -144,7 +153,7 @@ impl DiffView {
                 skip -= rows;
                 continue;
             }
-            let folded = self.folded.contains(&index);
+            let folded = self.is_folded(index);
             if skip == 0 {
                 out.push(DiffRow::Heading { index, file, folded });
             }
@@ -166,7 +175,7 @@ impl DiffView {
         let mut rows = Vec::new();
         for (index, file) in self.files.iter().flatten().enumerate() {
             rows.push(file.path.to_lowercase().contains(words));
-            if !self.folded.contains(&index) {
+            if !self.is_folded(index) {
                 rows.extend(file.lines.iter().map(|line| line.plain().to_lowercase().contains(words)));
             }
         }

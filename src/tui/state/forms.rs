@@ -271,7 +271,11 @@ impl EditInput {
             None => escaped(&serde_json::to_string_pretty(&approval.input).unwrap_or_default()),
         };
         let is_command = command.is_some();
-        Self { text: area(&text), is_command, approval, error: None }
+        let mut text = area(&text);
+        if !is_command {
+            text.move_cursor(ratatui_textarea::CursorMove::Top);
+        }
+        Self { text, is_command, approval, error: None }
     }
 
     pub fn paste(&mut self, text: &str) {

@@ -129,6 +129,8 @@ pub struct List {
     selected: Option<Uuid>,
     pub marked: BTreeSet<Uuid>,
     entries: Vec<Entry>,
+    /// The list is not what it would be if it were made now.
+    outdated: bool,
     /// First entry that is on the screen.
     pub top: usize,
     /// The first snapshots have come.
@@ -164,7 +166,7 @@ impl List {
         let id = task.id;
         let Some(row) = self.rows.get_mut(&id) else {
             self.rows.insert(id, Row { task, activity: None, beats: Beats::default() });
-            self.arrange();
+            self.outdated = true;
             return None;
         };
         // A snapshot may overtake an event, and the other way round.
@@ -180,11 +182,8 @@ impl List {
             (rank(task), task.archived_at.is_some(), task.status, task.metadata.files_changed.unwrap_or(0) > 0)
         };
         let moves = key(&row.task) != key(&task) || !self.filter.is_empty();
-        let before = std::mem::replace(&mut row.task, task);
-        if moves {
-            self.arrange();
-        }
-        Some(before)
+        self.outdated |= moves;
+        Some(std::mem::replace(&mut row.task, task))
     }
 
     pub fn remove(&mut self, id: Uuid) {
@@ -201,8 +200,16 @@ impl List {
         }
     }
 
+    /// Makes the list anew, where that is needed.
+    pub fn tidy(&mut self) {
+        if self.outdated {
+            self.arrange();
+        }
+    }
+
     /// Makes the list anew. What is selected stays so; where it is gone, its neighbour is.
     pub fn arrange(&mut self) {
+        self.outdated = false;
         let place = self.selected.and_then(|id| self.place(id)).unwrap_or(0);
         let words: Vec<String> = self.filter.to_lowercase().split_whitespace().map(str::to_owned).collect();
         let mut shown: Vec<&Task> = self

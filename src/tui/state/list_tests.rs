@@ -8,9 +8,14 @@ use crate::tui::samples::{NOW, id, task};
 fn list(tasks: impl IntoIterator<Item = Task>) -> List {
     let mut list = List::default();
     for task in tasks {
-        list.put(task, NOW);
+        put(&mut list, task);
     }
     list
+}
+
+fn put(list: &mut List, task: Task) {
+    list.put(task, NOW);
+    list.tidy();
 }
 
 fn order(list: &List) -> Vec<u128> {
@@ -39,11 +44,11 @@ fn the_selection_stays_with_its_task() {
     let mut list = list((1..=5).map(|n| task(n, "x", "running", json!({}))));
     assert_eq!(order(&list), [5, 4, 3, 2, 1]);
     list.select(id(3));
-    list.put(task(1, "x", "waiting", json!({"waitingFor": "approval", "lastSeq": 4})), NOW);
+    put(&mut list, task(1, "x", "waiting", json!({"waitingFor": "approval", "lastSeq": 4})));
     assert_eq!(order(&list), [1, 5, 4, 3, 2]);
     assert_eq!(list.selected(), Some(id(3)));
     // Gone from here, its neighbour is selected.
-    list.put(task(3, "x", "completed", json!({"lastSeq": 5, "archivedAt": "2026-01-01T10:00:00Z"})), NOW);
+    put(&mut list, task(3, "x", "completed", json!({"lastSeq": 5, "archivedAt": "2026-01-01T10:00:00Z"})));
     assert_eq!(list.selected(), Some(id(2)));
     list.step(9);
     assert_eq!(list.selected(), Some(id(2)));
@@ -106,14 +111,14 @@ fn several_are_marked() {
 fn an_older_snapshot_changes_nothing() {
     let mut list = list([task(1, "x", "completed", json!({"lastSeq": 9}))]);
     let older = task(1, "x", "running", json!({"lastSeq": 5, "updatedAt": "2026-01-01T10:00:00Z"}));
-    list.put(older, NOW);
+    put(&mut list, older);
     assert_eq!(list.get(id(1)).unwrap().task.status, TaskStatus::Completed);
 }
 
 #[test]
 fn the_activity_line_fades() {
     let mut list = list([task(1, "x", "running", json!({"lastSeq": 1}))]);
-    list.put(task(1, "x", "running", json!({"lastSeq": 11})), NOW);
+    put(&mut list, task(1, "x", "running", json!({"lastSeq": 11})));
     let row = list.get(id(1)).unwrap();
     assert_eq!(row.levels(NOW), [0, 0, 0, 0, 0, 0, 0, 10]);
     assert_eq!(row.levels(NOW + time::Duration::seconds(4)), [0, 0, 0, 0, 0, 10, 0, 0]);

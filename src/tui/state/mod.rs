@@ -87,8 +87,8 @@ pub struct Search {
     /// The event where it was found last, or from where it goes on.
     pub at: u64,
     pub forward: bool,
-    /// Events are being looked through that were not here.
-    pub scanning: bool,
+    /// Events are being looked through that were not here; the page that is awaited.
+    pub awaited: Option<u64>,
     pub nowhere: bool,
 }
 
@@ -181,6 +181,8 @@ pub struct Command {
 pub struct Drafts {
     pub task: Option<Box<TaskForm>>,
     pub messages: BTreeMap<Uuid, String>,
+    /// To several at once.
+    pub several: String,
 }
 
 #[derive(Debug)]
@@ -220,6 +222,14 @@ pub struct State {
     pub watch: Watch,
     pub wanted: Option<Uuid>,
     pub approvals_asked: bool,
+    /// Number of the newest question for approvals, and of the newest answer.
+    pub approvals_number: u64,
+    pub approvals_answered: u64,
+    /// Something else may be under the key that answers: when it came there.
+    pub answers_from: OffsetDateTime,
+    /// Keys that were pressed; and how many when a task was last sent off.
+    pub pressed: u64,
+    pub sent_off: u64,
     pub voice_is_there: bool,
     notices: u64,
     /// How the program ends.
@@ -257,6 +267,11 @@ impl State {
             watch: Watch::default(),
             wanted: saved.selected,
             approvals_asked: false,
+            approvals_number: 0,
+            approvals_answered: 0,
+            answers_from: now,
+            pressed: 0,
+            sent_off: 0,
             voice_is_there: false,
             notices: 0,
             exit: None,
@@ -288,6 +303,12 @@ impl State {
             _ => self.list.selected()?,
         };
         self.list.get(id).map(|row| &row.task)
+    }
+
+    /// Asks for what waits for an answer.
+    pub fn ask_approvals(&mut self) -> super::message::Effect {
+        self.approvals_number += 1;
+        super::message::Effect::Approvals(self.approvals_number)
     }
 
     /// The tasks that keys are about.

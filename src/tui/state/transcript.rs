@@ -199,8 +199,12 @@ pub struct Transcript {
     all_unfolded: bool,
     mark: Option<u64>,
     delta: String,
+    /// The text to come as lines, by its length and the width.
+    coming: RefCell<Option<(usize, usize, Rc<[Line]>)>>,
     /// What was asked for and has not come.
     wanted: Option<Want>,
+    /// The last that was asked for could not be had; it is asked for again when that is said.
+    stuck: bool,
     /// Events that came since it was scrolled away from the end.
     unseen: u64,
 }
@@ -219,7 +223,9 @@ impl Transcript {
             all_unfolded: false,
             mark: None,
             delta: String::new(),
+            coming: RefCell::default(),
             wanted: None,
+            stuck: false,
             unseen: 0,
         }
     }
@@ -291,12 +297,14 @@ impl Transcript {
             let cut = (cut..self.delta.len()).find(|at| self.delta.is_char_boundary(*at)).unwrap_or(0);
             self.delta.drain(..cut);
         }
+        self.coming.take();
     }
 
     /// An event that just happened.
     pub fn live(&mut self, event: Event) {
         if matches!(event.data, EventData::Output { .. } | EventData::TaskCompleted { .. }) {
             self.delta.clear();
+            self.coming.take();
         }
         let next = self.last().map_or(self.end + 1, |last| last + 1);
         let is_new = event.seq > self.end;
@@ -311,12 +319,18 @@ impl Transcript {
         }
     }
 
-    /// Events that were fetched after `after`. A page that does not touch what is here takes its place.
+    /// Events that were fetched after `after`, where they are still wanted.
     pub fn page(&mut self, after: u64, events: Vec<Event>, end: u64) {
         self.end = self.end.max(end);
         if self.wanted == Some(Want { after }) {
             self.wanted = None;
+            self.take(events, end);
         }
+    }
+
+    /// Takes events in. Those that do not touch what is here take its place.
+    pub fn take(&mut self, events: Vec<Event>, end: u64) {
+        self.end = self.end.max(end);
         let (Some(from), Some(until)) = (events.first().map(|e| e.seq), events.last().map(|e| e.seq)) else { return };
         match self.range() {
             Some((first, last)) if from <= last + 1 && until > last => {
@@ -338,6 +352,8 @@ impl Transcript {
     }
 
     fn clear(&mut self) {
+        // What is on its way was asked for from elsewhere.
+        self.wanted = None;
         self.items.clear();
         (self.count, self.bytes) = (0, 0);
     }
@@ -418,12 +434,19 @@ impl Transcript {
         item.lines(width, self.is_unfolded(item.first()), self.mode)
     }
 
-    fn delta_lines(&self, width: usize) -> Vec<Line> {
+    fn delta_lines(&self, width: usize) -> Rc<[Line]> {
         if self.delta.trim().is_empty() || self.mode == Mode::Raw || self.last().is_none_or(|last| last < self.end) {
-            return Vec::new();
+            return Rc::new([]);
+        }
+        if let Some((length, of, lines)) = &*self.coming.borrow()
+            && (*length, *of) == (self.delta.len(), width)
+        {
+            return Rc::clone(lines);
         }
         let words = crate::render::markdown(&self.delta, Some(width));
-        std::iter::once(Line::new()).chain(words).collect()
+        let lines: Rc<[Line]> = std::iter::once(Line::new()).chain(words).collect();
+        *self.coming.borrow_mut() = Some((self.delta.len(), width, Rc::clone(&lines)));
+        lines
     }
 
     /// The topmost line of a view of this size: an item and a line of it.
@@ -466,7 +489,8 @@ impl Transcript {
         // The newest of what is coming is what is looked at.
         let coming = self.delta_lines(width);
         let hidden = coming.len().saturating_sub(left);
-        out.extend(coming.into_iter().skip(hidden).map(|line| Shown { line, seq: u64::MAX, marked: false }));
+        let coming = coming.iter().skip(hidden).take(left);
+        out.extend(coming.map(|line| Shown { line: line.clone(), seq: u64::MAX, marked: false }));
         out
     }
 
@@ -512,7 +536,7 @@ impl Transcript {
             below += self.lines(next, width).len();
             next += 1;
         }
-        if below <= height && here_is_all {
+        if below + self.delta_lines(width).len() <= height && here_is_all {
             self.follow();
         } else {
             self.place = Place::Top { seq: self.items[index].first(), line };
@@ -628,7 +652,7 @@ impl Transcript {
 
     /// What is to be fetched for a view of this size; nothing while something is on its way.
     pub fn want(&mut self, width: usize, height: usize) -> Option<Want> {
-        if self.wanted.is_some() || self.end == 0 {
+        if self.wanted.is_some() || self.stuck || self.end == 0 {
             return None;
         }
         let after = match self.range() {
@@ -668,13 +692,30 @@ impl Transcript {
     /// What was asked for does not come.
     pub fn give_up(&mut self, after: u64) {
         if self.wanted == Some(Want { after }) {
-            self.wanted = None;
+            (self.wanted, self.stuck) = (None, true);
         }
     }
 
-    /// The text of an item, to copy it.
+    /// What could not be had is asked for again.
+    pub fn try_again(&mut self) {
+        self.stuck = false;
+    }
+
+    /// Whether all of a request is on the screen, or as much of it as there is room for.
+    pub fn shows_request(&self, id: &str, width: usize, height: usize) -> bool {
+        let asks = |item: &Item| {
+            let own = |event: &Event| matches!(&event.data, EventData::ApprovalRequested { approval_id, .. } if approval_id == id);
+            item.events.iter().any(own)
+        };
+        let Some(index) = self.items.iter().rposition(asks) else { return false };
+        let (seq, lines) = (self.items[index].first(), self.lines(index, width).len());
+        let seen = self.shown(width, height).iter().filter(|line| line.seq == seq).count();
+        seen > 0 && seen >= lines.min(height)
+    }
+
+    /// The text of an item that begins with this event, to copy it.
     pub fn text(&self, seq: u64) -> Option<String> {
-        let index = self.at(seq)?;
+        let index = self.at(seq).filter(|index| self.items[*index].first() == seq)?;
         let texts = self.items[index].events.iter().map(|event| match &event.data {
             EventData::Output { text } | EventData::Message { text, .. } => text.clone(),
             EventData::CommandRun { command, output, .. } => {

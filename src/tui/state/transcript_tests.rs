@@ -10,7 +10,7 @@ const WIDTH: usize = 60;
 
 fn of(events: impl IntoIterator<Item = Event>, end: u64) -> Transcript {
     let mut transcript = Transcript::new(id(1), end);
-    transcript.page(0, events.into_iter().collect(), end);
+    transcript.take(events.into_iter().collect(), end);
     transcript
 }
 
@@ -160,6 +160,13 @@ fn text_to_come_is_seen_until_the_event_is_there() {
     assert_eq!(text(&transcript, 10).last().unwrap(), "I am writing");
     transcript.live(words(id(1), 2, "I am writing this."));
     assert_eq!(text(&transcript, 10).last().unwrap(), "I am writing this.");
+    // It can be scrolled away from.
+    let mut transcript = of(many(1, 50), 50);
+    transcript.delta("more");
+    transcript.scroll(-1, WIDTH, 5);
+    assert_ne!(transcript.place(), Place::End);
+    transcript.scroll(9, WIDTH, 5);
+    assert_eq!(transcript.place(), Place::End);
     transcript.delta(&"日".repeat(MOST_DELTA));
     assert!(transcript.delta.len() <= MOST_DELTA);
 }

@@ -14,6 +14,8 @@ use crate::error::Exit;
 use crate::follow::prompt;
 use crate::text;
 
+/// How long keys that answer are not heeded after something else came under them.
+pub const GUARD: time::Duration = time::Duration::milliseconds(400);
 /// Share of the list that one key moves the border by, in percent.
 const STEP: u16 = 4;
 
@@ -79,7 +81,7 @@ fn new_task(state: &mut State) -> Vec<Effect> {
 
 fn inbox(state: &mut State) -> Vec<Effect> {
     show(state, Overlay::Inbox { selected: 0, top: 0 });
-    vec![Effect::Approvals]
+    vec![state.ask_approvals()]
 }
 
 fn in_inbox(state: &mut State, action: Action) -> Vec<Effect> {
@@ -266,17 +268,29 @@ pub fn scroll(state: &mut State, by: isize) {
     match view.pane {
         Pane::Transcript | Pane::Events => view.transcript.scroll(by, width, height),
         Pane::Diff => view.diff.scroll(by, height),
-        Pane::Facts => view.facts_top = view.facts_top.saturating_add_signed(by).min(200),
+        Pane::Facts => {
+            let top = view.facts_top.saturating_add_signed(by);
+            let most = super::super::view::fact_rows(state).saturating_sub(height);
+            if let Some(view) = &mut state.view {
+                view.facts_top = top.min(most);
+            }
+        }
     }
 }
 
 fn task(state: &mut State, action: Action) -> Vec<Effect> {
     let targets = state.targets();
-    let Some(current) = state.current().cloned() else { return say(state, "no task is selected") };
+    // One that is marked is meant, wherever the selection is.
+    let meant = match targets.as_slice() {
+        [one] => state.list.get(*one).map(|row| row.task.clone()),
+        _ => state.current().cloned(),
+    };
+    let Some(current) = meant else { return say(state, "no task is selected") };
     match action {
         Action::Message => message(state, targets, &current),
         Action::Allow => allow(state, &current, DecisionRequest::Allow),
         Action::AllowAlways => allow(state, &current, DecisionRequest::AllowAlways),
+        Action::Deny if state.now < state.answers_from => Vec::new(),
         Action::Deny => match state.approval_of(current.id).cloned() {
             Some(approval) => show(state, Overlay::Answer(Box::new(prompt::Prompt::refusal(approval)))),
             None => nothing_waits(state),
@@ -288,8 +302,8 @@ fn task(state: &mut State, action: Action) -> Vec<Effect> {
         },
         Action::Pause => act(state, Act::Pause, targets),
         Action::Resume => act(state, Act::Resume, targets),
-        Action::Cancel => ask(state, Act::Cancel, targets),
-        Action::Restart => ask(state, Act::Restart, targets),
+        Action::Cancel => ask(state, Act::Cancel, targets, &current),
+        Action::Restart => ask(state, Act::Restart, targets, &current),
         Action::Archive if current.archived_at.is_some() => act(state, Act::Unarchive, targets),
         Action::Archive => act(state, Act::Archive, targets),
         Action::Apply if !current.status.is_end() => {
@@ -317,20 +331,28 @@ fn message(state: &mut State, targets: Vec<Uuid>, current: &Task) -> Vec<Effect>
     };
     let draft = match targets.as_slice() {
         [one] => state.drafts.messages.remove(one).unwrap_or_default(),
-        _ => String::new(),
+        _ => std::mem::take(&mut state.drafts.several),
     };
     show(state, Overlay::Message(Box::new(Compose::new(targets, title, &draft))))
 }
 
 fn allow(state: &mut State, current: &Task, decision: DecisionRequest) -> Vec<Effect> {
     let Some(approval) = state.approval_of(current.id).cloned() else { return nothing_waits(state) };
+    if state.now < state.answers_from {
+        return Vec::new();
+    }
     let asked = prompt::Prompt::of(approval.clone());
     if let prompt::Prompt::Questions { .. } = asked {
         return show(state, Overlay::Answer(Box::new(asked)));
     }
     // What is not on the screen is shown before it is allowed.
-    let open = state.view.as_ref().is_some_and(|view| view.id == current.id && view.pane == Pane::Transcript);
-    let seen = matches!(state.overlay, Some(Overlay::Inbox { .. })) || (open && state.layout().view.width > 0);
+    let (width, height) = state.layout().body_size();
+    let open = state.view.as_ref().is_some_and(|view| {
+        let here = view.id == current.id && view.pane == Pane::Transcript && width > 0;
+        here && view.transcript.shows_request(&approval.id, width, height)
+    });
+    let alone = state.approvals.iter().filter(|other| other.task_id == current.id).count() == 1;
+    let seen = matches!(state.overlay, Some(Overlay::Inbox { .. })) || (open && alone);
     if !seen {
         return show(state, Overlay::Answer(Box::new(asked)));
     }
@@ -342,10 +364,24 @@ fn allow(state: &mut State, current: &Task, decision: DecisionRequest) -> Vec<Ef
 /// What was answered waits no longer; where the server sees it otherwise it is there again.
 pub fn decided(state: &mut State, id: &str) {
     state.approvals.retain(|approval| approval.id != id);
+    // Of a key that is held down the next one is not meant.
+    state.answers_from = state.now + GUARD;
 }
 
 fn act(state: &mut State, act: Act, targets: Vec<Uuid>) -> Vec<Effect> {
     // With several marked, those that it does not fit are passed over.
+    let fitting = fitting(state, act, &targets);
+    if fitting.is_empty() {
+        let status = targets.first().and_then(|id| state.list.get(*id)).map(|row| row.task.status.to_string());
+        let (verb, _) = act.words();
+        return say(state, format!("a task that is {} cannot {verb}", status.unwrap_or_default()));
+    }
+    state.list.marked.clear();
+    vec![Effect::Act(act, fitting)]
+}
+
+/// Those of the tasks that it can be done to.
+fn fitting(state: &State, act: Act, targets: &[Uuid]) -> Vec<Uuid> {
     let fits = |task: &Task| match act {
         Act::Pause => matches!(task.status, TaskStatus::Running | TaskStatus::Waiting | TaskStatus::Pending),
         Act::Resume => task.status == TaskStatus::Paused,
@@ -354,21 +390,16 @@ fn act(state: &mut State, act: Act, targets: Vec<Uuid>) -> Vec<Effect> {
         Act::Archive => task.status.is_end() && task.archived_at.is_none(),
         Act::Unarchive => task.archived_at.is_some(),
     };
-    let fitting: Vec<Uuid> =
-        targets.iter().copied().filter(|id| state.list.get(*id).is_some_and(|row| fits(&row.task))).collect();
-    if fitting.is_empty() {
-        let status = state.current().map(|task| task.status.to_string()).unwrap_or_default();
-        let (verb, _) = act.words();
-        return say(state, format!("a task that is {status} cannot {verb}"));
-    }
-    state.list.marked.clear();
-    vec![Effect::Act(act, fitting)]
+    targets.iter().copied().filter(|id| state.list.get(*id).is_some_and(|row| fits(&row.task))).collect()
 }
 
 /// Asks once before something is lost.
-fn ask(state: &mut State, act: Act, targets: Vec<Uuid>) -> Vec<Effect> {
+fn ask(state: &mut State, act: Act, targets: Vec<Uuid>, current: &Task) -> Vec<Effect> {
     let (verb, _) = act.words();
-    let Some(current) = state.current() else { return Vec::new() };
+    let targets = match fitting(state, act, &targets) {
+        none if none.is_empty() => return self::act(state, act, targets),
+        some => some,
+    };
     let what = match targets.len() {
         0 | 1 => format!("“{}”", text::clean_line(&current.title(48))),
         count => format!("{count} tasks"),
@@ -386,7 +417,10 @@ pub fn confirmed(state: &mut State, confirm: Confirm) -> Vec<Effect> {
 
 fn copy(state: &mut State, current: &Task) -> Vec<Effect> {
     let marked = || {
-        let view = state.view.as_ref().filter(|_| state.focus == Focus::View)?;
+        let view = state
+            .view
+            .as_ref()
+            .filter(|view| state.focus == Focus::View && matches!(view.pane, Pane::Transcript | Pane::Events))?;
         view.transcript.text(view.transcript.mark()?)
     };
     let (text, what) = match marked() {

@@ -26,18 +26,44 @@ const STAYS: Duration = Duration::from_secs(6);
 /// Tasks in the list whose events are brought to say what they do.
 const OVERHEARD: usize = 40;
 
-/// Takes in what happened at `now`.
-pub fn update(state: &mut State, message: Message, now: OffsetDateTime) -> Vec<Effect> {
+/// Takes in what happened until `now`, and then sees to what follows from it.
+pub fn update_all(state: &mut State, messages: impl IntoIterator<Item = Message>, now: OffsetDateTime) -> Vec<Effect> {
     state.now = now;
-    let mut effects = match message {
+    let mut effects = Vec::new();
+    for message in messages {
+        effects.extend(take_in(state, message));
+    }
+    settle(state, &mut effects);
+    effects
+}
+
+/// Takes in one thing that happened at `now`.
+pub fn update(state: &mut State, message: Message, now: OffsetDateTime) -> Vec<Effect> {
+    update_all(state, [message], now)
+}
+
+fn take_in(state: &mut State, message: Message) -> Vec<Effect> {
+    match message {
         Message::Terminal(event) => terminal(state, event),
         Message::Tick => Vec::new(),
         Message::Stream(item) => stream::item(state, item),
         Message::Page { task, after, why, result } => stream::page(state, task, after, why, result),
-        Message::Approvals(result) => stream::approvals(state, result),
+        Message::Approvals { number, result } => stream::approvals(state, number, result),
         Message::Diff { task, result } => stream::diff(state, task, result),
         Message::Done(Ok(text)) => say(state, text),
         Message::Done(Err(failure)) => complain(state, failure),
+        Message::Sent { result: Ok(words), .. } => say(state, words),
+        Message::Sent { tasks, text, result: Err(failure) } => {
+            match tasks.as_slice() {
+                [one] => drop(state.drafts.messages.insert(*one, text)),
+                _ => state.drafts.several = text,
+            }
+            complain(state, failure)
+        }
+        Message::Gone(id) => {
+            stream::gone(state, id);
+            Vec::new()
+        }
         Message::Created(result) => created(state, result),
         Message::Voice(message) => voice::message(state, message),
         Message::Place(place) => {
@@ -45,9 +71,7 @@ pub fn update(state: &mut State, message: Message, now: OffsetDateTime) -> Vec<E
             Vec::new()
         }
         Message::Later(later) => put_off(state, later),
-    };
-    settle(state, &mut effects);
-    effects
+    }
 }
 
 fn terminal(state: &mut State, event: Event) -> Vec<Effect> {
@@ -65,6 +89,8 @@ fn terminal(state: &mut State, event: Event) -> Vec<Effect> {
 
 fn key_event(state: &mut State, key: KeyEvent) -> Vec<Effect> {
     state.list.chosen = true;
+    state.wanted = None;
+    state.pressed += 1;
     if let Some(Overlay::Voice(_)) = state.overlay {
         return voice::key(state, key);
     }
@@ -146,7 +172,13 @@ fn put_off(state: &mut State, later: Later) -> Vec<Effect> {
         }
         Later::Approvals => {
             state.approvals_asked = false;
-            vec![Effect::Approvals]
+            vec![state.ask_approvals()]
+        }
+        Later::Retry => {
+            if let Some(view) = &mut state.view {
+                view.transcript.try_again();
+            }
+            Vec::new()
         }
         Later::Seen => {
             state.list.chosen = true;
@@ -171,12 +203,15 @@ fn created(
             let (id, words) = (task.id, format!("Agent started on {}.", task.repo_name));
             state.watch.begun(&task);
             state.list.put(*task, state.now);
-            state.list.reveal(id);
+            // Whoever has gone on to something else is not taken away from it.
+            if state.pressed == state.sent_off {
+                state.list.reveal(id);
+            }
             say(state, words)
         }
         // What was written is there again, to be changed.
         Err((failure, task)) => {
-            if state.overlay.is_none() {
+            if state.overlay.is_none() && state.pressed == state.sent_off {
                 let error = failure.hints.iter().fold(failure.error, |all, hint| format!("{all}; {hint}"));
                 state.overlay = Some(Overlay::New(Box::new(super::state::TaskForm::again(&task, error))));
                 return Vec::new();
@@ -237,6 +272,12 @@ pub fn open_selected(state: &mut State) -> Vec<Effect> {
 
 /// What follows from how things are now: what is selected is opened, what is open is followed, what is missing is fetched.
 fn settle(state: &mut State, effects: &mut Vec<Effect>) {
+    state.list.tidy();
+    if let Some(id) = state.wanted
+        && state.list.select(id)
+    {
+        state.wanted = None;
+    }
     let layout = state.layout();
     state.list.scroll_to_selected(usize::from(layout.list.height.saturating_sub(1)), usize::from(layout.each));
     if let Some(Overlay::Inbox { selected, .. }) = &mut state.overlay {

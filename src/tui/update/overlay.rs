@@ -24,15 +24,18 @@ pub fn key(state: &mut State, key: KeyEvent) -> Vec<Effect> {
                 state.drafts.task = (!form.is_empty()).then_some(form);
                 Vec::new()
             }
-            Typed::Done(task) => vec![Effect::Create(Box::new(task))],
+            Typed::Done(task) => {
+                state.sent_off = state.pressed;
+                vec![Effect::Create(Box::new(task))]
+            }
         },
         Overlay::Message(mut compose) => match compose.key(key) {
             Typed::More => keep(state, Overlay::Message(compose)),
             Typed::Left => {
-                if let [task] = compose.tasks.as_slice()
-                    && !compose.content().trim().is_empty()
-                {
-                    state.drafts.messages.insert(*task, compose.content());
+                match compose.tasks.as_slice() {
+                    _ if compose.content().trim().is_empty() => {}
+                    [task] => drop(state.drafts.messages.insert(*task, compose.content())),
+                    _ => state.drafts.several = compose.content(),
                 }
                 Vec::new()
             }
@@ -63,7 +66,8 @@ pub fn key(state: &mut State, key: KeyEvent) -> Vec<Effect> {
             }
         },
         Overlay::Confirm(confirm) => match key.code {
-            KeyCode::Char('y' | 'Y') | KeyCode::Enter => act::confirmed(state, confirm),
+            // Enter may be held from what led here.
+            KeyCode::Char('y' | 'Y') => act::confirmed(state, confirm),
             KeyCode::Char('n' | 'N') | KeyCode::Esc => Vec::new(),
             _ => keep(state, Overlay::Confirm(confirm)),
         },

@@ -19,7 +19,7 @@ pub fn start(state: &mut State, words: &str) -> Vec<Effect> {
         Place::End => view.transcript.end() + 1,
         Place::Top { seq, .. } => view.transcript.mark().unwrap_or(seq) + 1,
     };
-    view.search = Some(Search { words, at: from, forward: false, scanning: false, nowhere: false });
+    view.search = Some(Search { words, at: from, forward: false, awaited: None, nowhere: false });
     step(state, true)
 }
 
@@ -30,6 +30,8 @@ pub fn step(state: &mut State, same: bool) -> Vec<Effect> {
     let Some(search) = &mut view.search else { return Vec::new() };
     search.forward = !same;
     search.nowhere = false;
+    // What is looked through is of another direction, or place.
+    search.awaited = None;
     if view.pane == Pane::Diff {
         search.nowhere = !view.diff.find(&search.words, same, height);
         return Vec::new();
@@ -48,7 +50,7 @@ pub fn step(state: &mut State, same: bool) -> Vec<Effect> {
         search.nowhere = true;
         return Vec::new();
     }
-    search.scanning = true;
+    search.awaited = Some(after);
     vec![Effect::Page { task: view.id, after, why: Why::Search }]
 }
 
@@ -56,11 +58,11 @@ pub fn step(state: &mut State, same: bool) -> Vec<Effect> {
 pub fn page(state: &mut State, task: Uuid, after: u64, result: Result<(Vec<Event>, u64), Failure>) -> Vec<Effect> {
     let (width, height) = state.layout().body_size();
     let Some(view) = state.view.as_mut().filter(|view| view.id == task) else { return Vec::new() };
-    let Some(search) = view.search.as_mut().filter(|search| search.scanning) else { return Vec::new() };
+    let Some(search) = view.search.as_mut().filter(|search| search.awaited == Some(after)) else { return Vec::new() };
     let (events, end) = match result {
         Ok(page) => page,
         Err(failure) => {
-            search.scanning = false;
+            search.awaited = None;
             return complain(state, failure);
         }
     };
@@ -68,10 +70,10 @@ pub fn page(state: &mut State, task: Uuid, after: u64, result: Result<(Vec<Event
     let mut hits = events.iter().filter(|event| contains(event, &search.words)).map(|event| event.seq);
     let found = if search.forward { hits.next() } else { hits.rfind(|seq| *seq < limit) };
     if let Some(found) = found {
-        (search.scanning, search.at) = (false, found);
+        (search.awaited, search.at) = (None, found);
         // The page that it is in is shown.
         view.transcript.jump_to(found, width, height);
-        view.transcript.page(after, events, end);
+        view.transcript.take(events, end);
         view.transcript.jump_to(found, width, height);
         let item = view.transcript.item_of(found);
         view.transcript.mark_at(item);
@@ -81,10 +83,11 @@ pub fn page(state: &mut State, task: Uuid, after: u64, result: Result<(Vec<Event
     let next =
         if search.forward { (last < end).then_some(last) } else { (after > 0).then(|| after.saturating_sub(PAGE)) };
     search.at = if search.forward { last } else { after + 1 };
+    search.awaited = next;
     match next {
         Some(after) => vec![Effect::Page { task, after, why: Why::Search }],
         None => {
-            (search.scanning, search.nowhere) = (false, true);
+            search.nowhere = true;
             Vec::new()
         }
     }

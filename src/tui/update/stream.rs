@@ -13,6 +13,8 @@ use crate::text;
 
 /// How long requests are gathered before they are fetched.
 const GATHER: Duration = Duration::from_millis(60);
+/// When what failed is tried again.
+const AGAIN: Duration = Duration::from_secs(2);
 /// How often the diff of a task that works is fetched again.
 const DIFF_EVERY: Duration = Duration::from_secs(2);
 /// Longest text of what a task does.
@@ -39,8 +41,10 @@ pub fn item(state: &mut State, item: Item) -> Vec<Effect> {
             if let Some(view) = of(state, id) {
                 view.transcript.reaches(last_seq);
             }
-            if state.connection == Connection::Live && is_behind(state) {
-                state.connection = Connection::CatchingUp;
+            match (&state.connection, is_behind(state)) {
+                (Connection::Live, true) => state.connection = Connection::CatchingUp,
+                (Connection::CatchingUp, false) if state.list.loaded => state.connection = Connection::Live,
+                _ => {}
             }
             Vec::new()
         }
@@ -50,10 +54,16 @@ pub fn item(state: &mut State, item: Item) -> Vec<Effect> {
                 _ => state.now,
             };
             state.connection = Connection::Lost { reason, since };
+            // The server that comes back says it again if it is still so.
+            state.trouble = None;
             Vec::new()
         }
         Item::Back => {
             state.connection = Connection::CatchingUp;
+            if let Some(view) = &mut state.view {
+                view.transcript.try_again();
+                view.diff.stale |= view.diff.error.is_some();
+            }
             Vec::new()
         }
         Item::Storage { fails, message, hint } => {
@@ -71,8 +81,8 @@ pub fn item(state: &mut State, item: Item) -> Vec<Effect> {
 /// Whether events of the open task are known of that have not come.
 fn is_behind(state: &State) -> bool {
     state.view.as_ref().is_some_and(|view| {
-        let seen = state.followed.get(&view.id).copied().unwrap_or_default();
-        view.transcript.end() > seen
+        // One that is not followed, since it is not on the screen, misses nothing.
+        state.followed.get(&view.id).is_some_and(|seen| view.transcript.end() > *seen)
     })
 }
 
@@ -148,9 +158,6 @@ fn snapshot(state: &mut State, task: Task) -> Vec<Effect> {
             view.diff.stale = true;
         }
     }
-    if state.wanted == Some(id) && state.list.select(id) {
-        state.wanted = None;
-    }
     effects
 }
 
@@ -166,9 +173,19 @@ pub fn ask_approvals(state: &mut State) -> Vec<Effect> {
     vec![Effect::After(GATHER, Later::Approvals)]
 }
 
-pub fn approvals(state: &mut State, result: Result<Vec<Approval>, Failure>) -> Vec<Effect> {
-    // Where it fails the connection says so already.
-    let Ok(mut approvals) = result else { return Vec::new() };
+pub fn approvals(state: &mut State, number: u64, result: Result<Vec<Approval>, Failure>) -> Vec<Effect> {
+    // An older answer may come later.
+    if number < state.approvals_answered {
+        return Vec::new();
+    }
+    let Ok(mut approvals) = result else {
+        return if std::mem::replace(&mut state.approvals_asked, true) {
+            Vec::new()
+        } else {
+            vec![Effect::After(AGAIN, Later::Approvals)]
+        };
+    };
+    state.approvals_answered = number;
     approvals.sort_by(|a, b| a.created_at.cmp(&b.created_at).then_with(|| a.id.cmp(&b.id)));
     let about = match &state.overlay {
         Some(Overlay::Inbox { selected, .. }) => state.approvals.get(*selected).map(|approval| approval.id.clone()),
@@ -180,17 +197,28 @@ pub fn approvals(state: &mut State, result: Result<Vec<Approval>, Failure>) -> V
         Some(Overlay::Edit(edit)) => answered(&edit.approval.id),
         _ => false,
     };
-    if let (Some(id), Some(Overlay::Inbox { selected, .. })) = (about, &mut state.overlay)
-        && let Some(place) = approvals.iter().position(|approval| approval.id == id)
-    {
-        *selected = place;
+    if let (Some(id), Some(Overlay::Inbox { selected, .. })) = (about, &mut state.overlay) {
+        match approvals.iter().position(|approval| approval.id == id) {
+            Some(place) => *selected = place,
+            // Another one is there now: a key that is under way is not for it.
+            None => state.answers_from = state.now + super::act::GUARD,
+        }
     }
     state.approvals = approvals;
     if gone {
-        state.overlay = None;
-        return super::say(state, "it was answered elsewhere, or withdrawn");
+        // It stays open: the keys of whoever types into it would do other things.
+        return super::say(state, "it was answered elsewhere, or withdrawn; esc closes this");
     }
     Vec::new()
+}
+
+/// Somebody removed a task.
+pub fn gone(state: &mut State, task: Uuid) {
+    state.list.remove(task);
+    if state.view.as_ref().is_some_and(|view| view.id == task) {
+        state.view = None;
+        state.focus = Focus::List;
+    }
 }
 
 pub fn page(
@@ -209,26 +237,30 @@ pub fn page(
             view.transcript.page(after, events, end);
             Vec::new()
         }
-        // Somebody removed it.
         Err(failure) if failure.gone => {
-            state.list.remove(task);
-            state.view = None;
-            state.focus = Focus::List;
+            gone(state, task);
             complain(state, failure)
         }
         Err(failure) => {
             view.transcript.give_up(after);
-            complain(state, failure)
+            let mut effects = vec![Effect::After(AGAIN, Later::Retry)];
+            // A connection that is lost is said already.
+            if !matches!(state.connection, Connection::Lost { .. } | Connection::Refused { .. }) {
+                effects.extend(complain(state, failure));
+            }
+            effects
         }
     }
 }
 
 pub fn diff(state: &mut State, task: Uuid, result: Result<(Vec<FileDiff>, bool), Failure>) -> Vec<Effect> {
+    let (_, height) = state.layout().body_size();
     let Some(view) = of(state, task) else { return Vec::new() };
     view.diff.loading = false;
     match result {
         Ok((files, cut)) => {
             view.diff.files = Some(files);
+            view.diff.scroll(0, height);
             view.diff.cut = cut;
             view.diff.error = None;
         }

@@ -94,7 +94,8 @@ fn perform(state: &mut State, effects: Vec<session::Effect>) -> Vec<Effect> {
                 let failure = Failure { error: failed.error, hints: failed.hints, gone: false };
                 out.extend(complain(state, failure));
             }
-            session::Effect::Dismissed | session::Effect::Quit => {
+            // Nothing is said any more, and nothing else would be done here.
+            session::Effect::Dismissed | session::Effect::Quit | session::Effect::Drop => {
                 state.overlay = None;
                 out.push(Effect::Voice(session::Effect::Drop));
             }

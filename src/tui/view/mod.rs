@@ -17,7 +17,7 @@ use super::theme::Role;
 
 pub use overlay::help_rows;
 pub use status::tabs;
-pub use task::pane_at;
+pub use task::{fact_rows, pane_at};
 
 /// Lines above the first task of the list.
 pub const LIST_HEAD: u16 = 1;
@@ -28,6 +28,10 @@ const LEAST: (u16, u16) = (40, 8);
 /// Draws everything.
 pub fn draw(frame: &mut Frame<'_>, state: &State) {
     let area = frame.area();
+    // The terminal has become another one since; it says so in a moment.
+    if (area.width, area.height) != state.size {
+        return;
+    }
     let buffer = frame.buffer_mut();
     buffer.set_style(area, state.theme.base());
     if area.width < LEAST.0 || area.height < LEAST.1 {

@@ -119,7 +119,7 @@ fn hints(buffer: &mut Buffer, area: Rect, state: &State) {
     let theme = &state.theme;
     let base = theme.style(Role::Bar);
     let mut x = area.x + 1;
-    if state.list.marked.len() > 1 && state.focus == Focus::List {
+    if !state.list.marked.is_empty() && state.focus == Focus::List {
         let words = format!("{} marked  ", state.list.marked.len());
         x = paint::text(buffer, x, area.y, area.width, &words, base.patch(theme.bold(Role::Accent)));
     }

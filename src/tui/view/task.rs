@@ -149,7 +149,7 @@ fn transcript(buffer: &mut Buffer, layout: &Layout, view: &TaskView, state: &Sta
         paint::found(buffer, body.x, y, body.width, words, theme.style(Role::Found));
     }
     if let Some((first, _)) = transcript.range() {
-        let from = shown.first().map_or(first, |line| line.seq);
+        let from = shown.first().map(|line| line.seq).filter(|seq| *seq != u64::MAX).unwrap_or(first);
         let until = shown.iter().rev().find(|line| line.seq != u64::MAX).map_or(from, |line| line.seq);
         let place = Rect { x: layout.view.right().saturating_sub(1), width: 1, ..body };
         let all_seen = first == 1 && until >= transcript.end() && shown.len() < height;
@@ -233,6 +233,12 @@ fn facts(buffer: &mut Buffer, layout: &Layout, view: &TaskView, task: &Task, sta
     }
 }
 
+/// Lines of the facts of the open task.
+pub fn fact_rows(state: &State) -> usize {
+    let row = state.view.as_ref().and_then(|view| state.list.get(view.id));
+    row.map_or(0, |row| fact_lines(&row.task, usize::from(state.layout().body.width), state).len())
+}
+
 fn fact_lines(task: &Task, width: usize, state: &State) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut fact = |name: &str, value: String| {
@@ -295,7 +301,7 @@ fn search(buffer: &mut Buffer, layout: &Layout, view: &TaskView, state: &State) 
     let theme = &state.theme;
     let body = layout.body;
     let (next, before) = (state.keymap.name(Action::ItemNext), state.keymap.name(Action::ItemBefore));
-    let words = match (search.scanning, search.nowhere) {
+    let words = match (search.awaited.is_some(), search.nowhere) {
         (true, _) => format!(" looking for “{}”, event {} … ", clean_line(&search.words), search.at),
         (_, true) => format!(" no more “{}” ", clean_line(&search.words)),
         _ => format!(" “{}” · {next} next, {before} back ", clean_line(&search.words)),

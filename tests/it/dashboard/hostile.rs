@@ -65,7 +65,7 @@ fn what_a_hostile_agent_says_is_only_text() {
     whole(&screen, "end of tabs");
     // The command as it is before it is changed.
     screen.send("e");
-    screen.wait_for("Bash: change the command");
+    screen.wait_for("Bash: change the input, as JSON");
     screen.send(ESCAPE);
     whole(&screen, "end of tabs");
     // Through all that was said, page by page, from the first to the last.

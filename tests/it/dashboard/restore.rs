@@ -77,20 +77,19 @@ fn it_stops_for_the_shell_and_comes_back_whole() {
     let env = quiet();
     let repo = env.repo("shop");
     let mut screen = open(&env, &repo);
-    // The key, and the signal of somebody else.
-    for by_key in [true, false] {
-        if by_key {
-            screen.send(STOP);
-        } else {
-            kill(screen.pid(), Signal::SIGTSTP).unwrap();
-        }
+    // With no shell above it nobody could bring it back.
+    screen.send(STOP);
+    screen.wait_for("there is no shell to go to");
+    // The signal is of somebody who can.
+    for wide in [true, false] {
+        kill(screen.pid(), Signal::SIGTSTP).unwrap();
         until("the process stops", || processes::state(screen.pid()) == 'T');
         screen.wait_until("it is the shell's", is_a_shells);
         assert!(screen.has_its_modes());
         // The window is another one when it comes back.
-        screen.resize(if by_key { 110 } else { 100 }, 30);
+        screen.resize(if wide { 110 } else { 100 }, 30);
         kill(screen.pid(), Signal::SIGCONT).unwrap();
-        let border = if by_key { 110 * BORDER / 100 } else { BORDER };
+        let border = if wide { 110 * BORDER / 100 } else { BORDER };
         screen.wait_until("it is whole", |screen| {
             border_is_whole(screen, border) && screen.contents().contains("● live")
         });
