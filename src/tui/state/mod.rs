@@ -204,6 +204,8 @@ pub struct State {
     pub resizing: bool,
     pub approvals: Vec<Approval>,
     pub overlay: Option<Overlay>,
+    /// The inbox that is gone back to from what was opened in it: what was selected there.
+    pub inbox: Option<usize>,
     pub prompt: Option<Prompt>,
     pub notice: Option<Notice>,
     /// What is said in the top line while it lasts.
@@ -254,6 +256,7 @@ impl State {
             resizing: false,
             approvals: Vec::new(),
             overlay: None,
+            inbox: None,
             prompt: None,
             notice: None,
             trouble: None,

@@ -65,6 +65,10 @@ pub fn action(state: &mut State, action: Action) -> Vec<Effect> {
 }
 
 fn show(state: &mut State, overlay: Overlay) -> Vec<Effect> {
+    state.inbox = match &state.overlay {
+        Some(Overlay::Inbox { selected, .. }) => Some(*selected),
+        _ => None,
+    };
     state.overlay = Some(overlay);
     Vec::new()
 }
@@ -290,7 +294,6 @@ fn task(state: &mut State, action: Action) -> Vec<Effect> {
         Action::Message => message(state, targets, &current),
         Action::Allow => allow(state, &current, DecisionRequest::Allow),
         Action::AllowAlways => allow(state, &current, DecisionRequest::AllowAlways),
-        Action::Deny if state.now < state.answers_from => Vec::new(),
         Action::Deny => match state.approval_of(current.id).cloned() {
             Some(approval) => show(state, Overlay::Answer(Box::new(prompt::Prompt::refusal(approval)))),
             None => nothing_waits(state),

@@ -8,7 +8,19 @@ use super::super::state::{EditInput, Overlay, State, Typed, paste_line, type_key
 use super::act;
 use crate::follow::prompt::{Step, allow_with};
 
+/// What a key does there. From what was opened in the inbox it is gone back to what is left there.
 pub fn key(state: &mut State, key: KeyEvent) -> Vec<Effect> {
+    let effects = take(state, key);
+    if state.overlay.is_none()
+        && let Some(selected) = state.inbox.take()
+        && !state.approvals.is_empty()
+    {
+        state.overlay = Some(Overlay::Inbox { selected, top: 0 });
+    }
+    effects
+}
+
+fn take(state: &mut State, key: KeyEvent) -> Vec<Effect> {
     let Some(overlay) = state.overlay.take() else { return Vec::new() };
     let leaves =
         key.code == KeyCode::Esc || (key.code == KeyCode::Char('c') && key.modifiers.contains(KeyModifiers::CONTROL));
@@ -103,6 +115,7 @@ fn help(state: &mut State, top: usize, key: KeyEvent) -> Vec<Effect> {
 }
 
 fn inbox(state: &mut State, selected: usize, top: usize, key: KeyEvent) -> Vec<Effect> {
+    state.inbox = None;
     state.overlay = Some(Overlay::Inbox { selected, top });
     if let (KeyCode::PageDown | KeyCode::PageUp, Some(top)) = (key.code, scrolled(top, key)) {
         state.overlay = Some(Overlay::Inbox { selected, top });

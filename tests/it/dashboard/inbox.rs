@@ -28,7 +28,6 @@ fn two_agents_are_answered_from_one_inbox() {
     screen.wait_for("allowed as changed");
 
     // The other is refused, and told why.
-    screen.send("i");
     screen.wait_for("Inbox: one request");
     screen.send("d");
     screen.wait_for("deny, and tell the agent:");
