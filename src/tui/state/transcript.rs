@@ -183,6 +183,9 @@ pub struct Shown {
     pub marked: bool,
 }
 
+/// Length of the text to come, the width, and the lines that it makes.
+type Coming = (usize, usize, Rc<[Line]>);
+
 /// The events of one task, as far as they are here.
 #[derive(Debug)]
 pub struct Transcript {
@@ -200,7 +203,7 @@ pub struct Transcript {
     mark: Option<u64>,
     delta: String,
     /// The text to come as lines, by its length and the width.
-    coming: RefCell<Option<(usize, usize, Rc<[Line]>)>>,
+    coming: RefCell<Option<Coming>>,
     /// What was asked for and has not come.
     wanted: Option<Want>,
     /// The last that was asked for could not be had; it is asked for again when that is said.
