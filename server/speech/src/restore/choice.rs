@@ -1,7 +1,7 @@
 //! Which of the candidates are taken.
 
 use super::candidates::{Candidate, MOST_WORDS, candidates};
-use super::class::{Class, Sort, is_verb};
+use super::class::{Class, Sort, is_verb, leaning};
 use super::evidence::{Around, Covered, agrees, evidence};
 use super::names::{LEVEL, Letters, Names, Style};
 use super::words::Word;
@@ -211,6 +211,7 @@ pub(super) fn weighed(words: &[Word], names: &Names) -> Vec<(Candidate, u32, Cov
 fn spelling(words: &[Word], candidate: &Candidate, names: &Names) -> Option<u32> {
     let around = Around::of(words, candidate.from, candidate.to);
     let sort = if around.before == Some("dot") { Some(Sort::Value) } else { around.announces() };
+    let sort = sort.or_else(|| leaning(around.before, around.after));
     // What begins with a verb is a function rather than a type.
     let acts = candidate.len() > 1 && words.get(candidate.from).is_some_and(|word| is_verb(&word.lower));
     let single = words.get(candidate.from).filter(|_| candidate.len() == 1);

@@ -190,6 +190,8 @@ fn a_case_can_be_asked_for() {
 fn a_cue_tells_which_spelling_is_meant() {
     assert_eq!(restored("rename the user name class"), "rename the UserName class");
     assert_eq!(restored("the user name field is empty"), "the user_name field is empty");
+    assert_eq!(restored("return a user name instance"), "return a UserName instance");
+    assert_eq!(restored("drop the user name values"), "drop the user_name values");
     assert_eq!(restored("register the blueprint class"), "register the Blueprint class");
     assert_eq!(restored("the class that holds the blueprint"), "the class that holds the blueprint");
 }
@@ -231,7 +233,7 @@ fn sentences_of_projects_that_were_not_tuned_on_are_restored() {
     let projects = figures::projects();
     // In percent: names together, names heard as spoken; at most changed of other projects and of the project's own.
     for (part, together, exact, changed, at_home) in
-        [("held out", 88.0, 90.0, 2.0, 2.0), ("untouched", 86.0, 91.0, 2.5, 2.5)]
+        [("held out", 90.0, 92.0, 2.0, 2.0), ("untouched", 86.5, 92.0, 3.0, 2.5)]
     {
         let figures = figures::measure(&projects, part);
         assert!(figures.together.percent() >= together, "{part}: {figures:?}");
