@@ -1,9 +1,9 @@
 //! Which of the candidates are taken.
 
 use super::candidates::{Candidate, MOST_WORDS, candidates};
-use super::class::{Class, Sort, is_verb};
+use super::class::{Class, Sort, is_verb, leaning};
 use super::evidence::{Around, Covered, agrees, evidence};
-use super::names::{Names, Style};
+use super::names::{LEVEL, Letters, Names, Style};
 use super::words::Word;
 
 /// A run of words that is to be written otherwise.
@@ -42,8 +42,6 @@ const ANNOUNCED: f32 = 2.5;
 const OWNER: f32 = 2.0;
 /// How far the sound of a word may be away that is very near.
 const NEAR: f32 = 0.2;
-/// Names of little use differ less in rank than it says.
-const LEVEL: f32 = 8.0;
 
 /// What may be names, as far as more speaks for it than against it.
 pub(super) fn parts(words: &[Word], names: &Names) -> Vec<Part> {
@@ -52,17 +50,20 @@ pub(super) fn parts(words: &[Word], names: &Names) -> Vec<Part> {
         .filter_map(|(candidate, number, covered)| {
             let name = names.get(number)?;
             let score = evidence(words, &candidate, number, names, covered)
-                + dotted(words, &candidate)
+                + dotted(words, &candidate, names)
                 + announced(words, &candidate, name.style)
                 - commanded(words, &candidate);
             let part = Part { from: candidate.from, to: candidate.to, text: name.text.to_string(), score };
             (score > 0.0).then_some((candidate.apart > 0.0, part))
         })
         .collect();
-    // What was heard goes before what only sounds like some of it and of what is beside it: "same site cookie".
+    // What was heard goes before what only sounds like some of it and of what is beside it: "same site cookie". What begins with a word
+    // that holds sentences together may belong to the sentence: `toObject` in "add methods to object util".
     let heard: Vec<(usize, usize)> = parts
         .iter()
-        .filter(|(misheard, part)| !misheard && part.to - part.from > 1)
+        .filter(|(misheard, part)| {
+            !misheard && part.to - part.from > 1 && !Class::of(&words[part.from].lower).is_function_word()
+        })
         .map(|(_, part)| (part.from, part.to))
         .collect();
     parts.retain(|(misheard, part)| {
@@ -75,14 +76,21 @@ pub(super) fn parts(words: &[Word], names: &Names) -> Vec<Part> {
 }
 
 /// What it is worth that "dot" and another word are beside a candidate.
-fn dotted(words: &[Word], candidate: &Candidate) -> f32 {
+fn dotted(words: &[Word], candidate: &Candidate, names: &Names) -> f32 {
     let content = |at: Option<usize>| {
         at.and_then(|at| words.get(at)).is_some_and(|word| !Class::of(&word.lower).is_function_word())
     };
     let dot = |at: Option<usize>| at.and_then(|at| words.get(at)).is_some_and(|word| word.lower == "dot" && word.joins);
     let (before, after) = (candidate.from.checked_sub(1), Some(candidate.to));
     let member = dot(before) && words[candidate.from].joins && content(candidate.from.checked_sub(2));
-    let owner = dot(after) && words.get(candidate.to + 1).is_some_and(|word| word.joins);
+    // A name that was heard right before "dot" is the owner, not a longer one that sounds about like it: "a handler from app dot".
+    let heard = || {
+        let mut letters = Letters::new();
+        letters.push(&words[candidate.to - 1].lower);
+        !names.of_letters(letters).is_empty()
+    };
+    let owner =
+        dot(after) && words.get(candidate.to + 1).is_some_and(|word| word.joins) && !(candidate.apart > 0.0 && heard());
     match (member && candidate.len() > 1, owner && candidate.len() > 1) {
         (true, _) => MEMBER,
         (false, true) => OWNER,
@@ -158,7 +166,8 @@ pub(super) fn weighed(words: &[Word], names: &Names) -> Vec<(Candidate, u32, Cov
     let candidates = candidates(words, names);
     // How far the longest name reaches from each word, and the longest that is very near in sound.
     let (mut reach, mut reach_near) = (vec![0; words.len()], vec![0; words.len()]);
-    for candidate in &candidates {
+    // What is told does not hide what it is told of: `queryContext` in "add query context" where there is `addQueryContext`, too.
+    for candidate in candidates.iter().filter(|candidate| commanded(words, candidate) <= 0.0) {
         if candidate.apart == 0.0 {
             reach[candidate.from] = candidate.to.max(reach[candidate.from]);
         } else if candidate.local <= NEAR {
@@ -202,6 +211,9 @@ pub(super) fn weighed(words: &[Word], names: &Names) -> Vec<(Candidate, u32, Cov
 fn spelling(words: &[Word], candidate: &Candidate, names: &Names) -> Option<u32> {
     let around = Around::of(words, candidate.from, candidate.to);
     let sort = if around.before == Some("dot") { Some(Sort::Value) } else { around.announces() };
+    let sort = sort.or_else(|| leaning(around.before, around.after));
+    // What begins with a verb is a function rather than a type.
+    let acts = candidate.len() > 1 && words.get(candidate.from).is_some_and(|word| is_verb(&word.lower));
     let single = words.get(candidate.from).filter(|_| candidate.len() == 1);
     let mut best: Option<(f32, u32)> = None;
     for number in &candidate.names {
@@ -215,7 +227,7 @@ fn spelling(words: &[Word], candidate: &Candidate, names: &Names) -> Option<u32>
         let hidden = name.text.starts_with('_') || name.style == Style::Other && candidate.signs == 0;
         let score = [
             (cue, CUE),
-            (name.style == Style::Pascal, TYPE),
+            (name.style == Style::Pascal && !acts, TYPE),
             (candidate.len() > 1 && candidate.apart == 0.0 && name.words == candidate.len(), DIVIDED),
             (hidden, HIDDEN),
         ]

@@ -347,6 +347,21 @@ pub(super) fn cue(word: &str) -> Option<Sort> {
         .or_else(|| find(&format!("{}y", word.strip_suffix("ies")?)))
 }
 
+/// What sort of name is meant beside a word that is no cue for there being a name at all.
+pub(super) fn leaning(before: Option<&str>, after: Option<&str>) -> Option<Sort> {
+    match (after, before) {
+        (Some("instance" | "instances" | "subclass" | "subclasses"), _) => Some(Sort::Type),
+        (Some("environment"), _) => Some(Sort::Constant),
+        (Some("call" | "calls" | "value" | "values"), _) => Some(Sort::Value),
+        (_, Some("raise" | "raises" | "raised" | "raising" | "throw" | "throws" | "thrown" | "throwing")) => {
+            Some(Sort::Type)
+        }
+        (_, Some("extend" | "extends" | "extending" | "implement" | "implements" | "implementing")) => Some(Sort::Type),
+        (_, Some("call" | "calls" | "calling" | "invoke" | "invokes" | "invoking")) => Some(Sort::Value),
+        _ => None,
+    }
+}
+
 /// What a verb may be a form of: "adding", "added", "adds", "removed", "stopped".
 fn stems(word: &str) -> impl Iterator<Item = String> {
     ["ing", "ed", "es", "s"]

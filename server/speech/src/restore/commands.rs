@@ -3,7 +3,7 @@
 use super::candidates::sign;
 use super::choice::Part;
 use super::class::{Class, is_verb};
-use super::names::{Letters, Names};
+use super::names::{Letters, Names, Style};
 use super::words::Word;
 
 /// Signs that are spoken are meant, most often.
@@ -265,17 +265,28 @@ pub(super) fn joined(words: &[Word], parts: Vec<Part>, names: &Names) -> Vec<Par
     done
 }
 
-/// The name that a single word is beside "dot": the most useful one for what has members, and the one in lower case for a member.
+/// The name that a single word is beside "dot": for what has members the class, unless the variable is used much more often
+/// (`Request.get_json`, but `app.route`), and for a member the one in lower case. A special method of Python is spoken without its
+/// underscores.
 fn as_name<'n>(names: &'n Names, word: &Word, has_members: bool) -> Option<&'n str> {
     let mut letters = Letters::new();
     letters.push(&word.lower);
-    let mut own = names
-        .of_letters(letters)
-        .iter()
-        .filter_map(|name| names.get(*name))
-        .filter(|name| name.text.to_lowercase() == word.lower);
-    let first = own.next()?;
-    let lower =
-        if has_members || *first.text == *word.lower { None } else { own.find(|name| *name.text == *word.lower) };
-    Some(&lower.unwrap_or(first).text)
+    let all = names.of_letters(letters);
+    let own = || {
+        all.iter()
+            .filter_map(|number| Some((*number, names.get(*number)?)))
+            .filter(|(_, name)| name.text.to_lowercase() == word.lower)
+    };
+    let special = || {
+        all.iter().filter_map(|number| names.get(*number)).find(|name| {
+            name.text.strip_prefix("__").and_then(|text| text.strip_suffix("__")) == Some(word.lower.as_str())
+        })
+    };
+    let Some((rank, first)) = own().next() else { return Some(&special().filter(|_| !has_members)?.text) };
+    let other = if has_members {
+        own().find(|(_, name)| name.style == Style::Pascal).filter(|(other, _)| names.is_class(rank, *other))
+    } else {
+        own().find(|(_, name)| *name.text == *word.lower)
+    };
+    Some(&other.map_or(first, |(_, name)| name).text)
 }

@@ -8,7 +8,7 @@ use super::weights::WEIGHTS;
 use super::words::Word;
 
 /// How many things are looked at.
-pub(super) const FEATURES: usize = 46 + 2 * CLASSES;
+pub(super) const FEATURES: usize = 47 + 2 * CLASSES;
 
 /// Whether longer names have the words of a candidate and more.
 #[derive(Clone, Copy, Debug)]
@@ -147,6 +147,8 @@ fn features(
         flag(misheard && candidate.local > 0.095 && candidate.local < 0.105),
         if misheard { (name.text.len() as f32).ln() } else { 0.0 },
         if misheard { as_heard(words, candidate, name, number, names, covered) / 10.0 } else { 0.0 },
+        // "object to primitive value" has no `toPrimitive`, which "the to primitive method" may have.
+        flag(Class::of(first).is_function_word() && matches!(left, Class::Cue | Class::Verb | Class::Other)),
     ];
     let classes = [left, right].into_iter().flat_map(|side| (0..CLASSES).map(move |nth| flag(side as usize == nth)));
     for (feature, value) in features.iter_mut().zip(own_features.into_iter().chain(classes)) {

@@ -16,6 +16,10 @@ const LONGEST: usize = 80;
 const MOST_GAPS: usize = 8;
 /// Names with the same words but one that are looked at, at most.
 const MOST_LACKING: usize = 200;
+/// Names of little use differ less in rank than it says.
+pub(super) const LEVEL: f32 = 8.0;
+/// How much more often a variable is used than the class that is called like it, where the variable is meant before "dot".
+const OFTEN: f32 = 7.0;
 /// Names with one sound that are looked at, at most.
 const MOST_ALIKE: usize = 64;
 
@@ -89,6 +93,8 @@ type ByHash<T> = HashMap<u64, T, BuildHasherDefault<Ready>>;
 #[derive(Debug, Default)]
 pub(super) struct Names {
     all: Vec<Name>,
+    /// Values are in snake case, most often.
+    snake: bool,
     /// Numbers of the names in groups of the same letters, the more useful first.
     same: Vec<u32>,
     by_letters: ByHash<Range<u32>>,
@@ -141,6 +147,8 @@ impl Names {
             let sounds = u32::try_from(start).unwrap_or(u32::MAX)..u32::try_from(all.sounds.len()).unwrap_or(u32::MAX);
             all.all.push(Name { text: text.as_str().into(), style: style(text), words, sounds });
         }
+        let count = |style| all.all.iter().filter(|name| name.style == style).count();
+        all.snake = count(Style::Snake) > 2 * count(Style::Camel);
         letters.sort_unstable();
         all.halves.sort_unstable();
         all.gaps.sort_unstable();
@@ -162,6 +170,12 @@ impl Names {
     pub fn of_letters(&self, letters: Letters) -> &[u32] {
         let range = self.by_letters.get(&letters.0).cloned().unwrap_or_default();
         self.same.get(range.start as usize..range.end as usize).unwrap_or_default()
+    }
+
+    /// Whether what has members is the class rather than the variable that is called like it, by the rank of both. Where values are in
+    /// snake case, as in Python, documents speak of `Request.get_json`; where they are in camel case, of `options.fetchPolicy`.
+    pub fn is_class(&self, value: u32, class: u32) -> bool {
+        self.snake && class as f32 + LEVEL < OFTEN * (value as f32 + LEVEL)
     }
 
     /// The names that sound about like this, with how far they are away for each of their sounds, at most `furthest`.

@@ -101,6 +101,44 @@ fn what_was_heard_goes_before_what_sounds_like_its_end_and_the_next_word() {
 }
 
 #[test]
+fn what_is_told_to_do_is_no_part_of_the_name() {
+    let names = ["addQueryContext", "queryContext"].map(String::from);
+    let restored = Lexicon::new(&names, &[]).restore("Add query context to type declarations").text;
+    assert_eq!(restored, "Add queryContext to type declarations");
+}
+
+#[test]
+fn a_preposition_before_a_misheard_name_does_not_take_its_first_word() {
+    let names = ["toObject", "ObjectUtils"].map(String::from);
+    let restored = Lexicon::new(&names, &[]).restore("Add methods to object util to get names").text;
+    assert_eq!(restored, "Add methods to ObjectUtils to get names");
+}
+
+#[test]
+fn a_class_has_the_members_where_values_are_in_snake_case() {
+    let python = ["request", "get_json", "make_response", "Request", "handler_map", "app"].map(String::from);
+    let typescript = ["request", "getJson", "makeResponse", "Request", "handlerMap", "app"].map(String::from);
+    for (names, said, expected) in [
+        (&python, "request dot get json caches", "Request.get_json caches"),
+        (&typescript, "request dot get json caches", "request.getJson caches"),
+        (&python, "a handler from app dot make response", "a handler from app.make_response"),
+    ] {
+        assert_eq!(Lexicon::new(names, &[]).restore(said).text, expected);
+    }
+    // A variable that is used much more often is meant all the same.
+    let many: Vec<String> = python[..3].iter().cloned().chain((0..200).map(|n| format!("field_{n}"))).collect();
+    let names: Vec<String> = many.into_iter().chain([String::from("Request")]).collect();
+    assert_eq!(Lexicon::new(&names, &[]).restore("request dot get json caches").text, "request.get_json caches");
+}
+
+#[test]
+fn special_methods_are_spoken_without_their_underscores() {
+    let names = ["Flask", "__init__"].map(String::from);
+    let restored = Lexicon::new(&names, &[]).restore("Flask dot init accepts a host").text;
+    assert_eq!(restored, "Flask.__init__ accepts a host");
+}
+
+#[test]
 fn ordinary_words_stay_as_they_are() {
     for said in [
         "add user to the group",
@@ -152,6 +190,8 @@ fn a_case_can_be_asked_for() {
 fn a_cue_tells_which_spelling_is_meant() {
     assert_eq!(restored("rename the user name class"), "rename the UserName class");
     assert_eq!(restored("the user name field is empty"), "the user_name field is empty");
+    assert_eq!(restored("return a user name instance"), "return a UserName instance");
+    assert_eq!(restored("drop the user name values"), "drop the user_name values");
     assert_eq!(restored("register the blueprint class"), "register the Blueprint class");
     assert_eq!(restored("the class that holds the blueprint"), "the class that holds the blueprint");
 }
@@ -193,7 +233,7 @@ fn sentences_of_projects_that_were_not_tuned_on_are_restored() {
     let projects = figures::projects();
     // In percent: names together, names heard as spoken; at most changed of other projects and of the project's own.
     for (part, together, exact, changed, at_home) in
-        [("held out", 88.0, 90.0, 2.0, 2.0), ("untouched", 86.0, 91.0, 2.5, 2.5)]
+        [("held out", 90.0, 92.0, 2.0, 2.0), ("untouched", 86.5, 92.0, 3.0, 2.5)]
     {
         let figures = figures::measure(&projects, part);
         assert!(figures.together.percent() >= together, "{part}: {figures:?}");
