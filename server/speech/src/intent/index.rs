@@ -42,29 +42,69 @@ pub(super) struct Asked {
 }
 
 /// What was answered before: the readings of a sentence ask for the same words again and again.
-type Answers = HashMap<Asked, Rc<[Fit]>, RandomState>;
+type Answers = HashMap<Asked, Rc<Fits>, RandomState>;
+
+/// How well a word fits each task.
+pub(super) struct Fits {
+    each: Vec<Fit>,
+    /// The tasks that it fits at all: of many mostly few.
+    tasks: Vec<usize>,
+}
+
+impl Fits {
+    fn new(each: Vec<Fit>) -> Self {
+        let tasks = each.iter().enumerate().filter(|(_, fit)| fit.score > 0.0).map(|(task, _)| task).collect();
+        Self { each, tasks }
+    }
+
+    pub(super) fn of(&self, task: usize) -> Fit {
+        self.each.get(task).copied().unwrap_or_default()
+    }
+
+    pub(super) fn tasks(&self) -> &[usize] {
+        &self.tasks
+    }
+}
+
+/// Bytes of the index's text. Small, as all that there is for each word: what is built for one sentence shall stay in the
+/// processor's cache. Names are cut, so there is never more than can be counted.
+#[derive(Clone, Copy)]
+struct Place {
+    start: u32,
+    end: u32,
+}
+
+impl Place {
+    fn new(place: Range<usize>) -> Self {
+        Self { start: place.start as u32, end: place.end as u32 }
+    }
+
+    fn of(self, text: &str) -> &str {
+        &text[self.start as usize..self.end as usize]
+    }
+}
 
 struct Word {
-    /// Bytes of the index's text.
-    place: Range<usize>,
-    head: u32,
+    place: Place,
     /// The posting that was added last.
-    last: Option<usize>,
+    last: Option<u32>,
 }
 
 /// That a task has a word.
 struct Posting {
-    task: usize,
+    task: u32,
+    /// The posting of the same word that was added before.
+    before: Option<u32>,
     /// How much the word says of the task, 0 to 1.
     weight: f64,
-    /// The posting of the same word that was added before.
-    before: Option<usize>,
 }
 
 pub(super) struct Index {
     tasks: usize,
     text: String,
     words: Vec<Word>,
+    /// How the words begin.
+    heads: Vec<u32>,
     postings: Vec<Posting>,
     /// How the words sound, once somebody has to listen.
     keys: OnceCell<Vec<Key>>,
@@ -77,52 +117,42 @@ impl Index {
         let mut names = Names::default();
         let each: Vec<Range<usize>> = tasks.iter().map(|task| names.add_task(task)).collect();
         let Names { text, found, .. } = names;
-        let (mut words, mut postings) = (Vec::<Word>::new(), Vec::new());
-        let mut known: HashMap<&str, usize, RandomState> =
-            HashMap::with_capacity_and_hasher(found.len(), RandomState::default());
+        let (mut words, mut heads, mut postings) = (Vec::<Word>::new(), Vec::new(), Vec::<Posting>::new());
+        let mut known: HashMap<&str, u32, RandomState> =
+            HashMap::with_capacity_and_hasher(found.len() / 2, RandomState::default());
         for (task, found) in each.into_iter().map(|of| &found[of]).enumerate() {
             let before = postings.len();
-            for (place, weight) in found {
-                let word = *known.entry(&text[place.clone()]).or_insert_with(|| {
-                    words.push(Word { place: place.clone(), head: head(&text[place.clone()]), last: None });
-                    words.len() - 1
+            for &(place, weight) in found {
+                let text = place.of(&text);
+                let word = *known.entry(text).or_insert_with(|| {
+                    words.push(Word { place, last: None });
+                    heads.push(head(text));
+                    (words.len() - 1) as u32
                 });
                 // What a task is called first weighs most.
-                let has = words[word].last.is_some_and(|last| last >= before);
+                let last = &mut words[word as usize].last;
+                let has = last.is_some_and(|last| last as usize >= before);
                 if !has && postings.len() - before < MOST_OF_A_TASK {
-                    let last = words[word].last.replace(postings.len());
-                    postings.push(Posting { task, weight: *weight, before: last });
+                    let before = last.replace(postings.len() as u32);
+                    postings.push(Posting { task: task as u32, before, weight });
                 }
             }
         }
-        Self {
-            tasks: tasks.len(),
-            text,
-            words,
-            postings,
-            keys: OnceCell::new(),
-            read: RefCell::default(),
-            heard: RefCell::default(),
-        }
-    }
-
-    /// How many tasks there are.
-    pub(super) fn tasks(&self) -> usize {
-        self.tasks
+        let (keys, read, heard) = (OnceCell::new(), RefCell::default(), RefCell::default());
+        Self { tasks: tasks.len(), text, words, heads, postings, keys, read, heard }
     }
 
     /// Whether the title, the branch, a label or the repository of one of the first tasks has the word.
     pub(super) fn has(&self, asked: &str, tasks: usize) -> bool {
         let head = head(asked);
-        self.words
-            .iter()
-            .filter(|word| word.head == head && self.text(word) == asked)
+        self.begin_with(|of| of == head)
+            .filter(|word| self.text(word) == asked)
             .flat_map(|word| self.postings(word))
-            .any(|posting| posting.task < tasks && posting.weight > 0.85)
+            .any(|posting| (posting.task as usize) < tasks && posting.weight > 0.85)
     }
 
     /// How well a word fits each task by how it is written.
-    pub(super) fn fits(&self, asked: &Asked) -> Rc<[Fit]> {
+    pub(super) fn fits(&self, asked: &Asked) -> Rc<Fits> {
         recalled(&self.read, asked, || {
             let mut fits = vec![Fit::default(); self.tasks];
             self.compare(&asked.word, &mut fits);
@@ -131,9 +161,9 @@ impl Index {
     }
 
     /// As [`Self::fits`], and by how it sounds for tasks that have no word which is written like it.
-    pub(super) fn fits_by_ear(&self, asked: &Asked) -> Rc<[Fit]> {
+    pub(super) fn fits_by_ear(&self, asked: &Asked) -> Rc<Fits> {
         recalled(&self.heard, asked, || {
-            let mut fits = self.fits(asked).to_vec();
+            let mut fits = self.fits(asked).each.clone();
             if asked.word.len() >= 3 && fits.iter().any(|fit| !fit.exact) {
                 self.listen(asked, &mut fits);
             }
@@ -143,14 +173,14 @@ impl Index {
 
     fn compare(&self, asked: &str, fits: &mut [Fit]) {
         // But for abbreviations, words that are written alike begin alike.
-        let heads: Vec<u32> = abbreviations(asked).map(head).chain([head(asked)]).collect();
-        for word in self.words.iter().filter(|word| heads.contains(&word.head)) {
+        let (own, others) = (head(asked), abbreviations(asked).map(head).collect::<Vec<_>>());
+        for word in self.begin_with(|head| head == own || others.contains(&head)) {
             let alike = written(asked, self.text(word));
             if alike == 0.0 {
                 continue;
             }
             for posting in self.postings(word) {
-                let (fit, score) = (&mut fits[posting.task], alike * posting.weight);
+                let (fit, score) = (&mut fits[posting.task as usize], alike * posting.weight);
                 if score > fit.score {
                     *fit = Fit { score, exact: true };
                 }
@@ -163,16 +193,17 @@ impl Index {
         let asked = Sounded::new(&asked.word);
         let keys = self.keys.get_or_init(|| self.words.iter().map(|word| Key::new(self.text(word))).collect());
         for (word, key) in self.words.iter().zip(keys) {
-            if word.place.len() < 3 || !may_be_alike(&asked.key, key) {
+            if !may_be_alike(&asked.key, key) {
                 continue;
             }
-            let alike = 0.95 * alike(&asked, &Sounded { word: self.text(word), key: *key });
-            if alike < HEARD {
+            let word_text = self.text(word);
+            let alike = 0.95 * alike(&asked, &Sounded { word: word_text, key: *key });
+            if word_text.len() < 3 || alike < HEARD {
                 continue;
             }
             for posting in self.postings(word) {
                 let score = alike * posting.weight * less;
-                let fit = &mut fits[posting.task];
+                let fit = &mut fits[posting.task as usize];
                 if !fit.exact && score > fit.score && score >= HEARD {
                     *fit = Fit { score, exact: false };
                 }
@@ -181,19 +212,24 @@ impl Index {
     }
 
     fn text(&self, word: &Word) -> &str {
-        &self.text[word.place.clone()]
+        word.place.of(&self.text)
+    }
+
+    fn begin_with(&self, head: impl Fn(u32) -> bool) -> impl Iterator<Item = &Word> {
+        self.heads.iter().zip(&self.words).filter(move |(of, _)| head(**of)).map(|(_, word)| word)
     }
 
     fn postings(&self, word: &Word) -> impl Iterator<Item = &Posting> {
-        std::iter::successors(word.last, |at| self.postings[*at].before).map(|at| &self.postings[at])
+        let last = word.last.map(|last| &self.postings[last as usize]);
+        std::iter::successors(last, |posting| posting.before.map(|before| &self.postings[before as usize]))
     }
 }
 
-fn recalled(answers: &RefCell<Answers>, asked: &Asked, answer: impl FnOnce() -> Vec<Fit>) -> Rc<[Fit]> {
+fn recalled(answers: &RefCell<Answers>, asked: &Asked, answer: impl FnOnce() -> Vec<Fit>) -> Rc<Fits> {
     if let Some(fits) = answers.borrow().get(asked) {
         return Rc::clone(fits);
     }
-    let fits: Rc<[Fit]> = answer().into();
+    let fits = Rc::new(Fits::new(answer()));
     answers.borrow_mut().insert(asked.clone(), Rc::clone(&fits));
     fits
 }
@@ -241,7 +277,7 @@ impl Kind {
 struct Names<'t> {
     text: String,
     /// Places in the text, with how much the word says of the task.
-    found: Vec<(Range<usize>, f64)>,
+    found: Vec<(Place, f64)>,
     /// Where in what was found the words are of names that many tasks have in common.
     common: HashMap<(Kind, &'t str), Range<usize>, RandomState>,
 }
@@ -282,7 +318,7 @@ impl<'t> Names<'t> {
         self.found.truncate(first + most);
         // "Userservice" may be heard for "user service". The two follow each other in the text.
         for at in (first..self.found.len()).take(MOST_PAIRS + 1).skip(1) {
-            let pair = self.found[at - 1].0.start..self.found[at].0.end;
+            let pair = Place { start: self.found[at - 1].0.start, end: self.found[at].0.end };
             self.found.push((pair, weight * 0.97));
         }
     }
@@ -309,7 +345,7 @@ impl<'t> Names<'t> {
         if lexicon::is_plain(&self.text[start..]) {
             self.text.truncate(start);
         } else {
-            self.found.push((start..self.text.len(), weight));
+            self.found.push((Place::new(start..self.text.len()), weight));
         }
     }
 }

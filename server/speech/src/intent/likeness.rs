@@ -2,13 +2,16 @@
 
 use std::rc::Rc;
 
-use super::index::{Asked, Fit, Index};
+use super::index::{Asked, Fit, Fits, Index};
 use super::reference::Name;
 
 /// Most words of a name that are compared.
 const MOST_ASKED: usize = 12;
 /// Most words that are taken for one.
 const MOST_JOINED: usize = 3;
+
+/// Fewest words of a part of a sentence that are what a task is called and no chance.
+const LEAST_READ: usize = 3;
 
 /// How well a name fits a task.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -25,7 +28,7 @@ pub(super) const NEAR: f64 = 0.1;
 /// The tasks that a name may mean, by their place in the index, and how well it fits them.
 pub(super) fn likenesses(name: &Name, index: &Index) -> Vec<(usize, Likeness)> {
     let words: Vec<String> = name.words.iter().flat_map(|word| crate::spoken(word)).take(MOST_ASKED).collect();
-    if words.is_empty() {
+    if words.is_empty() || is_read_only(name) && words.len() < LEAST_READ {
         return Vec::new();
     }
     // asked[at][many - 1] are so many words from `at` on, taken for one.
@@ -35,27 +38,17 @@ pub(super) fn likenesses(name: &Name, index: &Index) -> Vec<(usize, Likeness)> {
             (1..=most).map(|many| Asked { word: words[at..at + many].concat(), joined: many > 1 }).collect()
         })
         .collect();
-    let sums = |fits: &dyn Fn(&Asked) -> Rc<[Fit]>| -> Vec<Sum> {
-        let fits: Vec<Vec<_>> = asked.iter().map(|from| from.iter().map(fits).collect()).collect();
-        (0..index.tasks()).map(|task| sum(&fits, task)).collect()
-    };
-    let like = |sums: Vec<Sum>| {
-        let likeness = |(task, sum)| Some((task, likeness(name, sum, words.len())?));
-        sums.into_iter().enumerate().filter_map(likeness).collect()
-    };
     // To listen is the most of the work, and often changes nothing.
-    let read = sums(&|asked| index.fits(asked));
-    let scores = || read.iter().map(|sum| sum.score(words.len()));
-    let mut near = scores().filter(|score| 1.0 - score < NEAR).peekable();
+    let read = sums(&asked, |asked| index.fits(asked));
+    let scores = read.iter().map(|(_, sum)| sum.score(words.len()));
+    let mut near = scores.filter(|score| 1.0 - score < NEAR).peekable();
     let enough = match near.peek() {
         // Nothing that is heard comes near one that is called exactly so.
         Some(_) => near.all(|score| score >= 1.0),
         None => is_read_only(name),
     };
-    if enough {
-        return like(read);
-    }
-    like(sums(&|asked| index.fits_by_ear(asked)))
+    let sums = if enough { read } else { sums(&asked, |asked| index.fits_by_ear(asked)) };
+    sums.into_iter().filter_map(|(task, sum)| Some((task, likeness(name, sum, words.len())?))).collect()
 }
 
 /// Whether words that only sound like those of a task do not make it one that is meant.
@@ -63,14 +56,23 @@ fn is_read_only(name: &Name) -> bool {
     name.doubtful && !name.agent
 }
 
-/// The best that the words of a name can do for a task: each for itself, or two or three taken for one ("bill ink").
-fn sum(fits: &[Vec<Rc<[Fit]>>], task: usize) -> Sum {
+/// The best that the words of a name can do for each task that one of them fits: each word for itself, or two or three taken for
+/// one ("bill ink").
+fn sums(asked: &[Vec<Asked>], fits: impl Fn(&Asked) -> Rc<Fits>) -> Vec<(usize, Sum)> {
+    let fits: Vec<Vec<Rc<Fits>>> = asked.iter().map(|from| from.iter().map(&fits).collect()).collect();
+    let mut tasks: Vec<usize> = fits.iter().flatten().flat_map(|fits| fits.tasks()).copied().collect();
+    tasks.sort_unstable();
+    tasks.dedup();
+    tasks.into_iter().map(|task| (task, sum(&fits, task))).collect()
+}
+
+fn sum(fits: &[Vec<Rc<Fits>>], task: usize) -> Sum {
     // best[at] is that of the words from `at` on.
     let mut best = [Sum::default(); MOST_ASKED + 1];
     for (at, fits) in fits.iter().enumerate().rev() {
         best[at] = (1..)
             .zip(fits)
-            .map(|(many, fits)| best[at + many].and(fits[task], many))
+            .map(|(many, fits)| best[at + many].and(fits.of(task), many))
             .max_by(|a, b| a.sum.total_cmp(&b.sum))
             .unwrap_or_default();
     }
@@ -81,7 +83,7 @@ fn sum(fits: &[Vec<Rc<[Fit]>>], task: usize) -> Sum {
 fn likeness(name: &Name, sum: Sum, words: usize) -> Option<Likeness> {
     let likeness = Likeness { score: sum.score(words), exact: !sum.guessed };
     let enough = if is_read_only(name) {
-        likeness.exact && likeness.score > 0.9 && words > 2
+        likeness.exact && likeness.score > 0.9 && words >= LEAST_READ
     } else if name.agent {
         likeness.score >= 0.5 && sum.lowest >= if words > 2 { 0.0 } else { 0.45 }
     } else {

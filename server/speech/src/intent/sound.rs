@@ -12,7 +12,7 @@ const MOST_LETTERS: usize = 48;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Key {
     sounds: [u8; LONGEST],
-    many: usize,
+    many: u8,
     /// Which sounds it has, a bit for each.
     has: u32,
     /// Which sounds it has or may be heard for.
@@ -45,24 +45,25 @@ impl Key {
 
     fn of(letters: &[u8]) -> Self {
         let mut key = Self::default();
-        let mut at = 0;
-        while at < letters.len() && key.many < LONGEST {
+        let (mut at, mut many) = (0, 0);
+        while at < letters.len() && many < LONGEST {
             let (sound, taken) = sound(letters, at);
             at += taken;
             if let Some(sound) = sound
-                && key.sounds().last() != Some(&sound)
+                && key.sounds[..many].last() != Some(&sound)
             {
-                key.sounds[key.many] = sound;
-                key.many += 1;
+                key.sounds[many] = sound;
+                many += 1;
                 key.has |= bit(sound);
                 key.near |= NEAR[usize::from(sound - b'0')];
             }
         }
+        key.many = many as u8;
         key
     }
 
     fn sounds(&self) -> &[u8] {
-        &self.sounds[..self.many]
+        &self.sounds[..usize::from(self.many)]
     }
 }
 
@@ -121,18 +122,18 @@ fn sound(letters: &[u8], at: usize) -> (Option<u8>, usize) {
     }
 }
 
-/// How alike two words sound, 0 to 1: mostly their keys, a little their letters.
-pub(super) fn alike(a: &Sounded, b: &Sounded) -> f64 {
+/// How alike two words sound, 0 to 1: mostly their keys, a little their letters; nothing where the keys are less than half alike.
+pub(super) fn alike(a: &Sounded<'_>, b: &Sounded<'_>) -> f64 {
     let (a_sounds, b_sounds) = (a.key.sounds(), b.key.sounds());
     if a_sounds.is_empty() || b_sounds.is_empty() {
         return 0.0;
     }
-    let keys = nearness(a_sounds, b_sounds, exchanged);
+    let keys = sounds_nearness(a_sounds, b_sounds);
     // The letters cannot lift a sum that the keys have lost.
     if keys < 0.5 {
-        return keys * 0.8;
+        return 0.0;
     }
-    let letters = nearness(a.word.as_bytes(), b.word.as_bytes(), |a, b| if a == b { 0.0 } else { 1.0 });
+    let letters = letters_nearness(a.word.as_bytes(), b.word.as_bytes());
     0.8 * keys + 0.2 * letters
 }
 
@@ -141,7 +142,7 @@ pub(super) fn alike(a: &Sounded, b: &Sounded) -> f64 {
 pub(super) fn may_be_alike(a: &Key, b: &Key) -> bool {
     let longer = a.many.max(b.many);
     let lengths = a.many.abs_diff(b.many);
-    if lengths > 2 || lengths > 0 && a.sounds().first() != b.sounds().first() {
+    if lengths > 2 || lengths > 0 && a.sounds[0] != b.sounds[0] {
         return false;
     }
     // A sound that the other has not costs at least what the nearest does, one that it has nothing for a whole one. In tenths:
@@ -149,7 +150,7 @@ pub(super) fn may_be_alike(a: &Key, b: &Key) -> bool {
         let (foreign, strange) = ((a.has & !b.near).count_ones(), (a.has & !b.has).count_ones());
         6 * foreign + 4 * strange
     };
-    cost(a, b).max(cost(b, a)) as usize <= 5 * longer
+    cost(a, b).max(cost(b, a)) <= 5 * u32::from(longer)
 }
 
 /// A word with its key.
@@ -198,8 +199,31 @@ const fn exchanged(a: u8, b: u8) -> f64 {
     }
 }
 
-/// One minus the edit distance (Levenshtein) over the longer length.
-fn nearness(a: &[u8], b: &[u8], cost: impl Fn(u8, u8) -> f64) -> f64 {
+/// One minus the edit distance (Levenshtein) over the longer length, each sound at what it costs; nothing as soon as
+/// it is certain to be less than half.
+fn sounds_nearness(a: &[u8], b: &[u8]) -> f64 {
+    let longer = a.len().max(b.len()) as f64;
+    let mut row = [0.0; LONGEST + 1];
+    for (n, cost) in row.iter_mut().enumerate() {
+        *cost = n as f64;
+    }
+    for (i, &x) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = (i + 1) as f64;
+        for (j, &y) in b.iter().enumerate() {
+            let best = (diagonal + exchanged(x, y)).min(row[j] + 1.0).min(row[j + 1] + 1.0);
+            diagonal = std::mem::replace(&mut row[j + 1], best);
+        }
+        // What is to come costs something or nothing.
+        if row[..=b.len()].iter().all(|cost| *cost > longer / 2.0) {
+            return 0.0;
+        }
+    }
+    1.0 - row[b.len()] / longer
+}
+
+/// The same of letters, of which each costs one.
+fn letters_nearness(a: &[u8], b: &[u8]) -> f64 {
     let longer = a.len().max(b.len());
     if longer == 0 {
         return 1.0;
@@ -208,19 +232,19 @@ fn nearness(a: &[u8], b: &[u8], cost: impl Fn(u8, u8) -> f64) -> f64 {
     if longer > MOST_LETTERS {
         return if a == b { 1.0 } else { 0.0 };
     }
-    let mut row = [0.0; MOST_LETTERS + 1];
-    for (n, cost) in row.iter_mut().enumerate().take(b.len() + 1) {
-        *cost = n as f64;
+    let mut row = [0u8; MOST_LETTERS + 1];
+    for (cost, n) in row.iter_mut().zip(0..) {
+        *cost = n;
     }
-    for (i, &x) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = (i + 1) as f64;
-        for (j, &y) in b.iter().enumerate() {
-            let best = (diagonal + cost(x, y)).min(row[j] + 1.0).min(row[j + 1] + 1.0);
-            diagonal = std::mem::replace(&mut row[j + 1], best);
+    for (&x, next) in a.iter().zip(1..) {
+        let mut diagonal = std::mem::replace(&mut row[0], next);
+        let mut left = next;
+        for (above, &y) in row[1..].iter_mut().zip(b) {
+            left = (diagonal + u8::from(x != y)).min(left + 1).min(*above + 1);
+            diagonal = std::mem::replace(above, left);
         }
     }
-    1.0 - row[b.len()] / longer as f64
+    1.0 - f64::from(row[b.len()]) / longer as f64
 }
 
 #[cfg(test)]
