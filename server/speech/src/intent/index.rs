@@ -357,3 +357,22 @@ fn bounded(text: &str) -> &str {
     }
     text.char_indices().nth(LONGEST).map_or(text, |(end, _)| &text[..end])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::tasks;
+    use super::{Asked, Index};
+
+    #[test]
+    fn a_word_is_found_in_each_task_that_has_it_and_by_ear_where_it_is_not_written() {
+        let index = Index::new(&tasks("billing search docs"));
+        let asked = |word: &str| Asked { word: word.to_owned(), joined: false };
+        // Both are for the repository `shop`.
+        assert_eq!(index.fits(&asked("shop")).tasks(), [0, 1]);
+        assert_eq!(index.fits(&asked("doc")).tasks(), [2]);
+        assert!(index.fits(&asked("billink")).tasks().is_empty());
+        let heard = index.fits_by_ear(&asked("billink"));
+        assert!(heard.tasks() == [0] && !heard.of(0).exact);
+        assert!(index.has("invoices", 1) && !index.has("search", 1) && !index.has("claude", 3));
+    }
+}
