@@ -45,6 +45,34 @@ const CONTROL: [&str; 8] = [
     "um hey cadence what is the search thing doing right now",
 ];
 
+/// Most tasks that the server reads a sentence with.
+const TASKS: usize = 100;
+/// What the tasks are about that nobody speaks of.
+const WORK: [&str; 10] = [
+    "Write tests for",
+    "Refactor",
+    "Add retries with backoff to",
+    "Find out why customers complain about",
+    "Document",
+    "Move to the shared component library:",
+    "Harden",
+    "Remove what is deprecated from",
+    "Measure the latency of",
+    "Translate the error messages of",
+];
+const THINGS: [&str; 10] = [
+    "webhook signatures",
+    "OAuth callback handler",
+    "Postgres connection pool",
+    "email templates",
+    "useEffect cleanup in the dashboard",
+    "feature flags",
+    "release pipeline",
+    "websocket reconnects",
+    "onboarding wizard on small screens",
+    "crash reporter",
+];
+
 pub async fn measure(results: &mut Results) {
     let directory = place::directory();
     let (home, data) = (directory.path(), directory.path().join("data"));
@@ -138,10 +166,13 @@ async fn turns(results: &mut Results, server: &Server, speech: &Clip, home: &Pat
     results.at_most("a spoken turn, median", millis(percentile(&mut times, 50)), 600.0, "ms", &beside);
 }
 
-/// What the grammar alone answers.
+/// What the grammar alone answers, with as many tasks as the server hands over: a few that are spoken of among others.
 fn grammar(results: &mut Results) {
     let titles = ["Fix the auth flow", "Write billing invoices", "Speed up the search index", "Clean the importer"];
-    let tasks: Vec<Task> = titles.iter().map(|title| task(title)).collect();
+    let others = WORK.iter().flat_map(|work| THINGS.iter().map(move |thing| format!("{work} the {thing}")));
+    let titles = titles.into_iter().map(str::to_owned).chain(others);
+    let tasks: Vec<Task> = titles.take(TASKS).map(|title| task(&title)).collect();
+    assert_eq!(tasks.len(), TASKS);
     let context = Context { tasks: &tasks, current: Some(tasks[0].id), repositories: &[] };
     let mut times = Vec::new();
     for said in CONTROL.iter().cycle().take(CONTROL.len() * 100) {

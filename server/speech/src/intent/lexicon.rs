@@ -3,6 +3,8 @@
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
+use foldhash::fast::RandomState;
+
 use super::tokens::Token;
 
 /// Verbs with which work on code is asked for, whatever follows.
@@ -98,16 +100,16 @@ me him her us them my your his its our their this that these those there here no
 what which who whom whose when where why how all any each every some such only own same just also please into onto over under again once about
 ";
 
-fn set(words: &'static str) -> HashSet<&'static str> {
+fn set(words: &'static str) -> HashSet<&'static str, RandomState> {
     words.split_whitespace().collect()
 }
 
-static WORK_VERBS: LazyLock<HashSet<&str>> = LazyLock::new(|| set(WORK));
-static SOFT_VERBS: LazyLock<HashSet<&str>> = LazyLock::new(|| set(SOFT));
-static TECHNICAL: LazyLock<HashSet<&str>> = LazyLock::new(|| set(THINGS));
-static PROBLEMS: LazyLock<HashSet<&str>> = LazyLock::new(|| set(WRONG));
-static QUESTION_WORDS: LazyLock<HashSet<&str>> = LazyLock::new(|| set(QUESTIONS));
-static PLAIN_WORDS: LazyLock<HashSet<&str>> = LazyLock::new(|| set(PLAIN));
+static WORK_VERBS: LazyLock<HashSet<&str, RandomState>> = LazyLock::new(|| set(WORK));
+static SOFT_VERBS: LazyLock<HashSet<&str, RandomState>> = LazyLock::new(|| set(SOFT));
+static TECHNICAL: LazyLock<HashSet<&str, RandomState>> = LazyLock::new(|| set(THINGS));
+static PROBLEMS: LazyLock<HashSet<&str, RandomState>> = LazyLock::new(|| set(WRONG));
+static QUESTION_WORDS: LazyLock<HashSet<&str, RandomState>> = LazyLock::new(|| set(QUESTIONS));
+static PLAIN_WORDS: LazyLock<HashSet<&str, RandomState>> = LazyLock::new(|| set(PLAIN));
 
 /// What the program is called, as engines write it.
 pub(super) fn is_own_name(word: &str) -> bool {
@@ -120,7 +122,7 @@ pub(super) fn is_hesitation(word: &str) -> bool {
 }
 
 /// The plain form of a gerund or of a third person, if the set has it.
-fn base<'w>(word: &'w str, verbs: &HashSet<&str>) -> Option<std::borrow::Cow<'w, str>> {
+fn base<'w>(word: &'w str, verbs: &HashSet<&str, RandomState>) -> Option<std::borrow::Cow<'w, str>> {
     if verbs.contains(word) {
         return Some(word.into());
     }

@@ -1,14 +1,17 @@
-//! How well words describe a task: by what they are, how they begin and how they sound.
+//! How well what was said describes a task: by what the words are, how they begin and how they sound.
 
-use std::cell::OnceCell;
+use std::rc::Rc;
 
-use cadence_protocol::Task;
-
+use super::index::{Asked, Fit, Fits, Index};
 use super::reference::Name;
-use super::sound::{Sounded, alike};
 
-/// Most words of a task that are compared.
-const MOST_WORDS: usize = 32;
+/// Most words of a name that are compared.
+const MOST_ASKED: usize = 12;
+/// Most words that are taken for one.
+const MOST_JOINED: usize = 3;
+
+/// Fewest words of a part of a sentence that are what a task is called and no chance.
+const LEAST_READ: usize = 3;
 
 /// How well a name fits a task.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,140 +22,105 @@ pub(super) struct Likeness {
     pub exact: bool,
 }
 
-/// A task's words.
-#[derive(Clone)]
-pub(super) struct Described {
-    words: Vec<(String, f64)>,
-    /// The same words, once somebody has to listen.
-    sounds: OnceCell<Vec<Sounded>>,
+/// How near to the best a task is meant by the same name.
+pub(super) const NEAR: f64 = 0.1;
+
+/// The tasks that a name may mean, by their place in the index, and how well it fits them.
+pub(super) fn likenesses(name: &Name, index: &Index) -> Vec<(usize, Likeness)> {
+    let words: Vec<String> = name.words.iter().flat_map(|word| crate::spoken(word)).take(MOST_ASKED).collect();
+    if words.is_empty() || is_read_only(name) && words.len() < LEAST_READ {
+        return Vec::new();
+    }
+    // asked[at][many - 1] are so many words from `at` on, taken for one.
+    let asked: Vec<Vec<Asked>> = (0..words.len())
+        .map(|at| {
+            let most = MOST_JOINED.min(words.len() - at);
+            (1..=most).map(|many| Asked { word: words[at..at + many].concat(), joined: many > 1 }).collect()
+        })
+        .collect();
+    // To listen is the most of the work, and often changes nothing.
+    let read = sums(&asked, |asked| index.fits(asked));
+    let scores = read.iter().map(|(_, sum)| sum.score(words.len()));
+    let mut near = scores.filter(|score| 1.0 - score < NEAR).peekable();
+    let enough = match near.peek() {
+        // Nothing that is heard comes near one that is called exactly so.
+        Some(_) => near.all(|score| score >= 1.0),
+        None => is_read_only(name),
+    };
+    let sums = if enough { read } else { sums(&asked, |asked| index.fits_by_ear(asked)) };
+    sums.into_iter().filter_map(|(task, sum)| Some((task, likeness(name, sum, words.len())?))).collect()
 }
 
-impl Described {
-    pub(super) fn new(task: &Task) -> Self {
-        let title = task.task_description.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-        let mut words: Vec<(String, f64)> = Vec::new();
-        let mut add = |text: &str, weight: f64, most: usize| {
-            let spoken: Vec<String> = text
-                .split_whitespace()
-                .take(most)
-                .flat_map(crate::spoken)
-                .filter(|word| !super::lexicon::is_plain(word))
-                .take(most)
-                .collect();
-            // "Userservice" may be heard for "user service".
-            let joined: Vec<String> = spoken.windows(2).take(16).map(|pair| pair.concat()).collect();
-            let whole = spoken.into_iter().map(|word| (word, weight));
-            let joined = joined.into_iter().map(|word| (word, weight * 0.97));
-            for (word, weight) in whole.chain(joined) {
-                if words.len() < 3 * MOST_WORDS && !words.iter().any(|(known, _)| *known == word) {
-                    words.push((word, weight));
-                }
-            }
-        };
-        add(bounded(title), 1.0, MOST_WORDS);
-        // `cadence/<words of the description>-<short id>`: the words are in the description already.
-        let branch = task.branch.strip_prefix("cadence/").map_or(bounded(&task.branch), |_| "");
-        add(branch, 0.95, 8);
-        for label in task.labels.iter().take(8) {
-            add(bounded(label), 0.95, 4);
-        }
-        // A repository is common to many tasks, what they are called is not.
-        add(bounded(&task.repo_name), 0.88, 8);
-        add(bounded(&task.agent), 0.8, 2);
-        add(bounded(&task.model), 0.8, 4);
-        Self { words, sounds: OnceCell::new() }
-    }
+/// Whether words that only sound like those of a task do not make it one that is meant.
+fn is_read_only(name: &Name) -> bool {
+    name.doubtful && !name.agent
+}
 
-    pub(super) fn has(&self, asked: &str) -> bool {
-        self.words.iter().any(|(word, weight)| *weight > 0.85 && word == asked)
-    }
+/// The best that the words of a name can do for each task that one of them fits: each word for itself, or two or three taken for
+/// one ("bill ink").
+fn sums(asked: &[Vec<Asked>], fits: impl Fn(&Asked) -> Rc<Fits>) -> Vec<(usize, Sum)> {
+    let fits: Vec<Vec<Rc<Fits>>> = asked.iter().map(|from| from.iter().map(&fits).collect()).collect();
+    let mut tasks: Vec<usize> = fits.iter().flatten().flat_map(|fits| fits.tasks()).copied().collect();
+    tasks.sort_unstable();
+    tasks.dedup();
+    tasks.into_iter().map(|task| (task, sum(&fits, task))).collect()
+}
 
-    /// How well a name fits, if it fits at all.
-    pub(super) fn likeness(&self, name: &Name) -> Option<Likeness> {
-        let asked: Vec<String> = name.words.iter().flat_map(|word| crate::spoken(word)).take(12).collect();
-        if asked.is_empty() {
-            return None;
-        }
-        // best[at] is the best that the words from `at` on can do: each for itself, or two or three taken for one ("bill ink").
-        let mut best = vec![Fit::default(); asked.len() + 1];
-        for at in (0..asked.len()).rev() {
-            best[at] = (1..=3.min(asked.len() - at))
-                .map(|many| {
-                    let (score, exact) = self.word(&asked[at..at + many].concat(), many > 1);
-                    best[at + many].and(score, exact, many)
-                })
-                .max_by(|a, b| a.sum.total_cmp(&b.sum))
-                .unwrap_or_default();
-        }
-        let fit = best[0];
-        let likeness = Likeness { score: fit.sum / asked.len() as f64, exact: !fit.guessed };
-        let enough = if name.doubtful && !name.agent {
-            likeness.exact && likeness.score > 0.9 && asked.len() > 2
-        } else if name.agent {
-            likeness.score >= 0.5 && fit.lowest >= if asked.len() > 2 { 0.0 } else { 0.45 }
-        } else {
-            likeness.score >= 0.68 && fit.lowest >= 0.55
-        };
-        enough.then_some(likeness)
+fn sum(fits: &[Vec<Rc<Fits>>], task: usize) -> Sum {
+    // best[at] is that of the words from `at` on.
+    let mut best = [Sum::default(); MOST_ASKED + 1];
+    for (at, fits) in fits.iter().enumerate().rev() {
+        best[at] = (1..)
+            .zip(fits)
+            .map(|(many, fits)| best[at + many].and(fits.of(task), many))
+            .max_by(|a, b| a.sum.total_cmp(&b.sum))
+            .unwrap_or_default();
     }
+    best[0]
+}
 
-    /// The best score of a word, and whether it was found without listening.
-    fn word(&self, asked: &str, joined: bool) -> (f64, bool) {
-        let mut best = (0.0, false);
-        for (word, weight) in &self.words {
-            let score = written(asked, word) * weight;
-            if score > best.0 {
-                best = (score, true);
-            }
-        }
-        if best.0 > 0.0 || asked.len() < 3 {
-            return best;
-        }
-        let asked = Sounded::new(asked);
-        let sounds = self.sounds.get_or_init(|| self.words.iter().map(|(word, _)| Sounded::new(word)).collect());
-        for (word, (_, weight)) in sounds.iter().zip(&self.words) {
-            let lengths = asked.key.len().abs_diff(word.key.len());
-            if word.word.len() < 3 || lengths > 2 || asked.key.first() != word.key.first() && lengths > 0 {
-                continue;
-            }
-            let score = 0.95 * alike(&asked, word) * weight * if joined { 0.97 } else { 1.0 };
-            if score > best.0 && score >= 0.55 {
-                best = (score, false);
-            }
-        }
-        best
-    }
+/// How well a name of so many words fits a task, if it fits at all.
+fn likeness(name: &Name, sum: Sum, words: usize) -> Option<Likeness> {
+    let likeness = Likeness { score: sum.score(words), exact: !sum.guessed };
+    let enough = if is_read_only(name) {
+        likeness.exact && likeness.score > 0.9 && words >= LEAST_READ
+    } else if name.agent {
+        likeness.score >= 0.5 && sum.lowest >= if words > 2 { 0.0 } else { 0.45 }
+    } else {
+        likeness.score >= 0.68 && sum.lowest >= 0.55
+    };
+    enough.then_some(likeness)
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Fit {
+struct Sum {
     sum: f64,
     lowest: f64,
     guessed: bool,
 }
 
-impl Default for Fit {
+impl Default for Sum {
     fn default() -> Self {
         Self { sum: 0.0, lowest: 1.0, guessed: false }
     }
 }
 
-impl Fit {
-    fn and(self, score: f64, exact: bool, many: usize) -> Self {
+impl Sum {
+    fn score(&self, words: usize) -> f64 {
+        self.sum / words as f64
+    }
+
+    fn and(self, fit: Fit, many: usize) -> Self {
         Self {
-            sum: self.sum + score * many as f64,
-            lowest: self.lowest.min(score),
-            guessed: self.guessed || score > 0.0 && !exact,
+            sum: self.sum + fit.score * many as f64,
+            lowest: self.lowest.min(fit.score),
+            guessed: self.guessed || fit.score > 0.0 && !fit.exact,
         }
     }
 }
 
-fn bounded(text: &str) -> &str {
-    text.char_indices().nth(400).map_or(text, |(end, _)| &text[..end])
-}
-
 /// How alike two words are as they are written.
-fn written(asked: &str, word: &str) -> f64 {
+pub(super) fn written(asked: &str, word: &str) -> f64 {
     if asked == word {
         return 1.0;
     }
@@ -192,23 +160,37 @@ fn stem(word: &str) -> &str {
     }
 }
 
+/// Short forms that are not the beginning of the long one, and what is said for another thing.
+const ABBREVIATIONS: [(&str, &str); 16] = [
+    ("db", "database"),
+    ("db", "databases"),
+    ("js", "javascript"),
+    ("ts", "typescript"),
+    ("py", "python"),
+    ("k8s", "kubernetes"),
+    ("deps", "dependency"),
+    ("deps", "dependencies"),
+    ("pg", "postgres"),
+    ("pg", "postgresql"),
+    ("env", "environment"),
+    ("fe", "frontend"),
+    ("i18n", "internationalization"),
+    ("pr", "pull"),
+    ("login", "signin"),
+    ("sql", "sequel"),
+];
+
 fn abbreviates(short: &str, long: &str) -> bool {
-    matches!(
-        (short, long),
-        ("db", "database" | "databases")
-            | ("js", "javascript")
-            | ("ts", "typescript")
-            | ("py", "python")
-            | ("k8s", "kubernetes")
-            | ("deps", "dependency" | "dependencies")
-            | ("pg", "postgres" | "postgresql")
-            | ("env", "environment")
-            | ("fe", "frontend")
-            | ("i18n", "internationalization")
-            | ("pr", "pull")
-            | ("login", "signin")
-            | ("sql", "sequel")
-    )
+    ABBREVIATIONS.contains(&(short, long))
+}
+
+/// What a word abbreviates, and what it is abbreviated to.
+pub(super) fn abbreviations(word: &str) -> impl Iterator<Item = &'static str> {
+    ABBREVIATIONS.iter().filter_map(move |(short, long)| match word {
+        _ if word == *short => Some(*long),
+        _ if word == *long => Some(*short),
+        _ => None,
+    })
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 mod counted;
 mod entities;
 mod frames;
+mod index;
 mod lexicon;
 mod likeness;
 mod model;
@@ -79,10 +80,11 @@ pub fn parse(text: &str, raw: &str, context: &Context<'_>) -> VoiceCommand {
 fn interpret(text: &str, raw: &str, context: &Context<'_>) -> (VoiceCommand, bool) {
     let began = Instant::now();
     let (text, raw) = (bounded(text), bounded(raw));
-    let mut reading = read::read(text, context);
+    let resolver = resolve::Resolver::new(context);
+    let mut reading = read::read(text, context, &resolver);
     // A repository's names can swallow a command ("stop_all"); the words as they came show it.
     if raw != text && !raw.trim().is_empty() && matches!(reading.intent, Intent::CreateAgent | Intent::Unknown) {
-        let heard = read::read(raw, context);
+        let heard = read::read(raw, context, &resolver);
         let speaks = matches!(heard.intent, Intent::CreateAgent | Intent::Unknown | Intent::SendMessage);
         if !speaks && heard.confidence >= SURE {
             reading = heard;

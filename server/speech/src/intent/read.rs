@@ -45,14 +45,13 @@ impl Reading {
 }
 
 /// What the text wants.
-pub(super) fn read(text: &str, context: &Context<'_>) -> Reading {
+pub(super) fn read(text: &str, context: &Context<'_>, resolver: &Resolver<'_>) -> Reading {
     let mut words = tokens(text);
     // Hesitation is no word; the text is cut by places, which stay.
     words.retain(|token| token.quoted || !lexicon::is_hesitation(&token.word));
-    let resolver = Resolver::new(context);
     let opened = opener(&words);
     let body = &words[opened..];
-    let said = Said { text, resolver: &resolver };
+    let said = Said { text, resolver };
     if words.is_empty() || is_talk(&words) || is_talk(body) {
         return Reading { settled: true, ..Reading::new(Intent::Unknown, 0.1) };
     }
@@ -89,7 +88,7 @@ pub(super) fn read(text: &str, context: &Context<'_>) -> Reading {
     if let Some(first) = said.first_of_two(body) {
         return first;
     }
-    let task = task::read(text, body, context, &resolver);
+    let task = task::read(text, body, context, resolver);
     match command {
         Some(command) if command.confidence > task.confidence => command,
         _ => task,

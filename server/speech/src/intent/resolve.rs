@@ -5,7 +5,8 @@ use std::cell::OnceCell;
 use cadence_protocol::{Intent, Task, TaskStatus, WaitingFor};
 use uuid::Uuid;
 
-use super::likeness::{Described, Likeness};
+use super::index::Index;
+use super::likeness::{NEAR, likenesses};
 use super::reference::{Name, Reference};
 use super::{AMBIGUOUS, Context, EXACT, NONE, SEVERAL};
 
@@ -65,13 +66,14 @@ pub(super) fn is_eligible(task: &Task, intent: Intent) -> bool {
 pub(super) struct Resolver<'a> {
     tasks: &'a [Task],
     current: Option<Uuid>,
-    described: Vec<OnceCell<Described>>,
+    /// What they are called, once it is asked for.
+    index: OnceCell<Index>,
 }
 
 impl<'a> Resolver<'a> {
     pub(super) fn new(context: &Context<'a>) -> Self {
         let tasks = &context.tasks[..context.tasks.len().min(MOST_TASKS)];
-        Self { tasks, current: context.current, described: vec![OnceCell::new(); tasks.len()] }
+        Self { tasks, current: context.current, index: OnceCell::new() }
     }
 
     fn current(&self) -> Option<&'a Task> {
@@ -106,13 +108,11 @@ impl<'a> Resolver<'a> {
 
     /// Whether a task's title or repository has the word.
     pub(super) fn knows(&self, word: &str) -> bool {
-        word.len() > 3
-            && self.described().take(MOST_KNOWN).any(|described| described.has(word))
-            && !super::lexicon::is_plain(word)
+        word.len() > 3 && !super::lexicon::is_plain(word) && self.index().has(word, MOST_KNOWN)
     }
 
-    fn described(&self) -> impl Iterator<Item = &Described> {
-        self.tasks.iter().zip(&self.described).map(|(task, described)| described.get_or_init(|| Described::new(task)))
+    fn index(&self) -> &Index {
+        self.index.get_or_init(|| Index::new(self.tasks))
     }
 
     /// Which one is meant where none is named, or only by a pronoun.
@@ -221,13 +221,12 @@ impl<'a> Resolver<'a> {
     }
 
     fn named(&self, name: &Name, intent: Intent) -> Meant {
-        let mut like: Vec<(usize, Likeness)> =
-            self.described().enumerate().filter_map(|(at, described)| Some((at, described.likeness(name)?))).collect();
+        let mut like = likenesses(name, self.index());
         like.sort_by(|(_, a), (_, b)| b.score.total_cmp(&a.score));
         let Some(&(_, best)) = like.first() else { return Meant::none(false) };
         let near: Vec<&Task> = like
             .iter()
-            .filter(|(_, other)| best.score - other.score < 0.1 && (other.exact || !best.exact))
+            .filter(|(_, other)| best.score - other.score < NEAR && (other.exact || !best.exact))
             .map(|(at, _)| &self.tasks[*at])
             .filter(|task| is_eligible(task, intent))
             .collect();
