@@ -138,10 +138,19 @@ async fn hush_after(number: u64, hushed: &mut watch::Receiver<u64>) {
     }
 }
 
-/// A notice of the desktop, as terminals take it: OSC 9 (iTerm2, Windows Terminal, WezTerm) and OSC 777 (rxvt, foot, kitty).
+/// A notice of the desktop, as terminals take it: OSC 777 for rxvt, OSC 9 for the others (iTerm2, WezTerm, kitty, foot, Ghostty).
+/// Many know both, and would show two.
 pub fn notice(sentence: &str) -> String {
+    notice_for(sentence, &std::env::var("TERM").unwrap_or_default())
+}
+
+fn notice_for(sentence: &str, term: &str) -> String {
     let clean: String = text::clean_line(sentence).replace(';', ",");
-    format!("\u{1b}]9;cadence: {clean}\u{7}\u{1b}]777;notify;cadence;{clean}\u{7}")
+    if term.starts_with("rxvt") {
+        format!("\u{1b}]777;notify;cadence;{clean}\u{7}")
+    } else {
+        format!("\u{1b}]9;cadence: {clean}\u{7}")
+    }
 }
 
 #[cfg(test)]
@@ -200,5 +209,11 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(60), teller.silence()).await.unwrap();
         assert_eq!(said(directory.path()), "long\nnews\n");
         teller.finish().await;
+    }
+
+    #[test]
+    fn a_notice_is_one_and_obeys_nobody() {
+        assert_eq!(notice_for("a;b\u{7}\u{1b}]0;x\u{7}c", "xterm-256color"), "\u{1b}]9;cadence: a,bc\u{7}");
+        assert_eq!(notice_for("done", "rxvt-unicode-256color"), "\u{1b}]777;notify;cadence;done\u{7}");
     }
 }

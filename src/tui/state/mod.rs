@@ -2,9 +2,11 @@
 
 mod diff;
 mod forms;
+mod item;
 mod layout;
 mod list;
 mod transcript;
+mod walk;
 
 use std::collections::BTreeMap;
 
@@ -25,9 +27,10 @@ use crate::voice::Talk;
 
 pub use diff::{DiffRow, DiffView, FileDiff, MOST as MOST_DIFF, parse as parse_diff};
 pub use forms::{AGENTS, Compose, EditInput, Field, PERMISSIONS, TaskForm, Typed, paste_line};
+pub use item::{Mode, contains};
 pub use layout::Layout;
 pub use list::{BEATS, Entry, List, Row, Tab, needs_person};
-pub use transcript::{Mode, PAGE, Place, Transcript, contains};
+pub use transcript::{PAGE, Place, Transcript};
 
 /// How the server is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,8 @@ use std::rc::Rc;
 use cadence_protocol::{Event, EventData};
 use uuid::Uuid;
 
-use crate::render::{DIM, EventRenderer, Line, PLAIN};
+use super::item::{Item, Mode, contains, weight};
+use crate::render::Line;
 
 /// Events that are fetched at once.
 pub const PAGE: u64 = 500;
@@ -18,146 +19,6 @@ const MOST_BYTES: usize = 32 << 20;
 const MOST_DELTA: usize = 32 << 10;
 /// Items that are looked at for what an event belongs to: several tools may be under way.
 const TOGETHER: usize = 12;
-
-/// How events are shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    #[default]
-    Readable,
-    /// As they are stored.
-    Raw,
-}
-
-/// Something that is shown, and unfolded, as one: a command with its output, a request with its answer.
-#[derive(Debug)]
-struct Item {
-    events: Vec<Event>,
-    /// An empty line stands before it.
-    gap: bool,
-    look: RefCell<Option<Look>>,
-}
-
-#[derive(Debug)]
-struct Look {
-    width: usize,
-    unfolded: bool,
-    lines: Rc<[Line]>,
-}
-
-impl Item {
-    fn of(event: Event) -> Self {
-        Self { events: vec![event], gap: false, look: RefCell::default() }
-    }
-
-    fn first(&self) -> u64 {
-        self.events.first().map_or(0, |event| event.seq)
-    }
-
-    /// Whether the event belongs to it.
-    fn takes(&self, event: &Event) -> bool {
-        let Some(own) = self.events.first() else { return false };
-        let ended = self.events.iter().any(|e| matches!(e.data, EventData::CommandRun { .. }));
-        match (&own.data, &event.data) {
-            (EventData::ToolUse { tool, input, .. }, EventData::CommandRun { command, .. }) => {
-                tool == "Bash" && !ended && input.get("command").and_then(|c| c.as_str()) == Some(command)
-            }
-            (EventData::ApprovalRequested { approval_id, .. }, EventData::ApprovalResolved { approval_id: id, .. }) => {
-                approval_id == id
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether it stands apart from what is around it.
-    fn apart(&self) -> bool {
-        self.events.first().is_some_and(|event| {
-            matches!(
-                event.data,
-                EventData::Output { .. }
-                    | EventData::Message { .. }
-                    | EventData::ApprovalRequested { .. }
-                    | EventData::TaskCompleted { .. }
-                    | EventData::Error { .. }
-            )
-        })
-    }
-
-    fn lines(&self, width: usize, unfolded: bool, mode: Mode) -> Rc<[Line]> {
-        if let Some(look) = &*self.look.borrow()
-            && look.width == width
-            && look.unfolded == unfolded
-        {
-            return Rc::clone(&look.lines);
-        }
-        let mut lines = match mode {
-            Mode::Readable => self.readable(width, unfolded),
-            Mode::Raw => self.events.iter().flat_map(|event| raw(event, width, unfolded)).collect(),
-        };
-        if self.gap && !lines.is_empty() {
-            lines.insert(0, Line::new());
-        }
-        let lines: Rc<[Line]> = lines.into();
-        *self.look.borrow_mut() = Some(Look { width, unfolded, lines: Rc::clone(&lines) });
-        lines
-    }
-
-    fn readable(&self, width: usize, unfolded: bool) -> Vec<Line> {
-        let mut renderer = EventRenderer::new(Some(width)).framed();
-        if unfolded {
-            renderer = renderer.full();
-        }
-        let mut lines: Vec<Line> = self.events.iter().flat_map(|event| renderer.lines(event)).collect();
-        if let (true, [Event { data: EventData::ToolUse { tool, input, .. }, .. }]) = (unfolded, self.events.as_slice())
-            && tool != "Bash"
-        {
-            if lines.is_empty() {
-                lines.push(Line::of(DIM, "● ").add(PLAIN, crate::text::clean_line(tool)));
-            }
-            let input = serde_json::to_string_pretty(input).unwrap_or_default();
-            lines.extend(input.lines().map(|line| Line::of(DIM, "    ").add(DIM, line)));
-        }
-        let blank = |line: &Line| line.is_blank();
-        while lines.last().is_some_and(blank) {
-            lines.pop();
-        }
-        let leading = lines.iter().take_while(|line| blank(line)).count();
-        lines.drain(..leading);
-        lines.into_iter().flat_map(|line| line.wrap(width, 4)).collect()
-    }
-}
-
-fn raw(event: &Event, width: usize, unfolded: bool) -> Vec<Line> {
-    let head = Line::of(DIM, format!("{:>7} ", event.seq)).add(PLAIN, format!("{:<18} ", event.kind));
-    if unfolded {
-        let text = serde_json::to_string_pretty(event).unwrap_or_default();
-        let lines = text.lines().map(|line| Line::of(PLAIN, line).indent(8)).flat_map(|line| line.wrap(width, 10));
-        return std::iter::once(head).chain(lines).collect();
-    }
-    let text = serde_json::to_string(&event.data).unwrap_or_default();
-    vec![head.add(DIM, crate::text::cut(&text, width.saturating_sub(27)))]
-}
-
-/// Roughly how much memory it takes.
-fn weight(event: &Event) -> usize {
-    let data = match &event.data {
-        EventData::Output { text } | EventData::Message { text, .. } => text.len(),
-        EventData::CommandRun { command, output, .. } => command.len() + output.as_ref().map_or(0, String::len),
-        EventData::FileEdit { path, diff, .. } => path.len() + diff.as_ref().map_or(0, String::len),
-        EventData::ToolUse { input, .. } | EventData::ApprovalRequested { input, .. } => weight_of(input),
-        _ => 64,
-    };
-    data + 160
-}
-
-fn weight_of(value: &serde_json::Value) -> usize {
-    use serde_json::Value;
-    match value {
-        Value::String(text) => text.len() + 24,
-        Value::Array(values) => values.iter().map(weight_of).sum::<usize>() + 24,
-        Value::Object(fields) => fields.iter().map(|(name, value)| name.len() + 48 + weight_of(value)).sum(),
-        _ => 24,
-    }
-}
 
 /// Where the view is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,26 +51,26 @@ type Coming = (usize, usize, Rc<[Line]>);
 #[derive(Debug)]
 pub struct Transcript {
     pub task: Uuid,
-    mode: Mode,
-    items: VecDeque<Item>,
-    count: usize,
-    bytes: usize,
+    pub(super) mode: Mode,
+    pub(super) items: VecDeque<Item>,
+    pub(super) count: usize,
+    pub(super) bytes: usize,
     /// Number of the newest event that there is.
-    end: u64,
-    place: Place,
+    pub(super) end: u64,
+    pub(super) place: Place,
     /// Items whose folding is not that of the others.
-    toggled: BTreeSet<u64>,
-    all_unfolded: bool,
-    mark: Option<u64>,
-    delta: String,
+    pub(super) toggled: BTreeSet<u64>,
+    pub(super) all_unfolded: bool,
+    pub(super) mark: Option<u64>,
+    pub(super) delta: String,
     /// The text to come as lines, by its length and the width.
-    coming: RefCell<Option<Coming>>,
+    pub(super) coming: RefCell<Option<Coming>>,
     /// What was asked for and has not come.
-    wanted: Option<Want>,
+    pub(super) wanted: Option<Want>,
     /// The last that was asked for could not be had; it is asked for again when that is said.
-    stuck: bool,
+    pub(super) stuck: bool,
     /// Events that came since it was scrolled away from the end.
-    unseen: u64,
+    pub(super) unseen: u64,
 }
 
 impl Transcript {
@@ -262,7 +123,7 @@ impl Transcript {
         self.items.iter().map(Item::first).min()
     }
 
-    fn last(&self) -> Option<u64> {
+    pub(super) fn last(&self) -> Option<u64> {
         self.items.iter().rev().take(TOGETHER + 1).flat_map(|item| item.events.last()).map(|event| event.seq).max()
     }
 
@@ -354,7 +215,7 @@ impl Transcript {
         }
     }
 
-    fn clear(&mut self) {
+    pub(super) fn clear(&mut self) {
         // What is on its way was asked for from elsewhere.
         self.wanted = None;
         self.items.clear();
@@ -370,7 +231,7 @@ impl Transcript {
             let index = self.items.len() - 1 - back;
             let item = &mut self.items[index];
             item.events.push(event);
-            item.look.take();
+            item.forget();
             return;
         }
         let mut item = Item::of(event);
@@ -396,7 +257,7 @@ impl Transcript {
         }
         if let (Some(before), Some(first)) = (older.items.back(), self.items.front_mut()) {
             first.gap = self.mode == Mode::Readable && (before.apart() || first.apart());
-            first.look.take();
+            first.forget();
         }
         (self.count, self.bytes) = (self.count + older.count, self.bytes + older.bytes);
         for item in older.items.into_iter().rev() {
@@ -421,7 +282,7 @@ impl Transcript {
     }
 
     /// Index of the item that has an event, or the one before it.
-    fn at(&self, seq: u64) -> Option<usize> {
+    pub(super) fn at(&self, seq: u64) -> Option<usize> {
         if self.items.is_empty() {
             return None;
         }
@@ -432,12 +293,12 @@ impl Transcript {
         self.all_unfolded != self.toggled.contains(&seq)
     }
 
-    fn lines(&self, index: usize, width: usize) -> Rc<[Line]> {
+    pub(super) fn lines(&self, index: usize, width: usize) -> Rc<[Line]> {
         let item = &self.items[index];
         item.lines(width, self.is_unfolded(item.first()), self.mode)
     }
 
-    fn delta_lines(&self, width: usize) -> Rc<[Line]> {
+    pub(super) fn delta_lines(&self, width: usize) -> Rc<[Line]> {
         if self.delta.trim().is_empty() || self.mode == Mode::Raw || self.last().is_none_or(|last| last < self.end) {
             return Rc::new([]);
         }
@@ -453,7 +314,7 @@ impl Transcript {
     }
 
     /// The topmost line of a view of this size: an item and a line of it.
-    fn top(&self, width: usize, height: usize) -> (usize, usize) {
+    pub(super) fn top(&self, width: usize, height: usize) -> (usize, usize) {
         match self.place {
             Place::Top { seq, line } => match self.at(seq) {
                 Some(index) => (index, line.min(self.lines(index, width).len().saturating_sub(1))),
@@ -495,162 +356,6 @@ impl Transcript {
         let coming = coming.iter().skip(hidden).take(left);
         out.extend(coming.map(|line| Shown { line: line.clone(), seq: u64::MAX, marked: false }));
         out
-    }
-
-    /// Moves the view by so many lines. What is to be fetched for that is said by [`Transcript::want`].
-    pub fn scroll(&mut self, by: isize, width: usize, height: usize) {
-        let (mut index, mut line) = self.top(width, height);
-        if self.items.is_empty() {
-            return;
-        }
-        if by < 0 {
-            let mut left = by.unsigned_abs();
-            while left > line && index > 0 {
-                left -= line;
-                index -= 1;
-                line = self.lines(index, width).len();
-            }
-            line = line.saturating_sub(left);
-        } else {
-            let mut left = by.unsigned_abs();
-            loop {
-                let rest = self.lines(index, width).len().saturating_sub(line);
-                if left < rest {
-                    line += left;
-                    break;
-                }
-                if index + 1 == self.items.len() {
-                    line += rest.saturating_sub(1);
-                    break;
-                }
-                left -= rest;
-                (index, line) = (index + 1, 0);
-            }
-        }
-        self.put(index, line, width, height);
-    }
-
-    /// Shows a line at the top; near the end of all it is the end.
-    fn put(&mut self, index: usize, line: usize, width: usize, height: usize) {
-        let here_is_all = self.last().is_some_and(|last| last >= self.end);
-        let mut below = self.lines(index, width).len().saturating_sub(line);
-        let mut next = index + 1;
-        while below <= height && next < self.items.len() {
-            below += self.lines(next, width).len();
-            next += 1;
-        }
-        if below + self.delta_lines(width).len() <= height && here_is_all {
-            self.follow();
-        } else {
-            self.place = Place::Top { seq: self.items[index].first(), line };
-        }
-    }
-
-    fn follow(&mut self) {
-        self.place = Place::End;
-        self.unseen = 0;
-    }
-
-    /// Goes to the end and follows it.
-    pub fn jump_to_end(&mut self) {
-        self.follow();
-        self.mark = None;
-        if self.last().is_some_and(|last| last < self.end) {
-            self.clear();
-        }
-    }
-
-    /// Goes to an event, which may have to be fetched first.
-    pub fn jump_to(&mut self, seq: u64, width: usize, height: usize) {
-        let seq = seq.clamp(1, self.end.max(1));
-        if let Some((first, last)) = self.range()
-            && (first..=last).contains(&seq)
-            && let Some(index) = self.at(seq)
-        {
-            // A little of what was before it.
-            self.put(index, 0, width, height);
-            if let Place::Top { .. } = self.place {
-                self.scroll(-(height as isize / 4), width, height);
-            }
-            return;
-        }
-        self.clear();
-        self.place = Place::Top { seq, line: 0 };
-    }
-
-    /// Marks the next item, or the one before; with nothing marked, one on the screen.
-    pub fn move_mark(&mut self, forward: bool, width: usize, height: usize) {
-        let shown = self.shown(width, height);
-        let visible = |seq: u64| shown.iter().any(|line| line.seq == seq);
-        let index = match self.mark.filter(|mark| visible(*mark)).and_then(|mark| self.at(mark)) {
-            Some(index) => {
-                let has_lines = |index: &usize| !self.lines(*index, width).is_empty();
-                let next = if forward {
-                    (index + 1..self.items.len()).find(has_lines)
-                } else {
-                    (0..index).rev().find(has_lines)
-                };
-                let Some(next) = next else { return };
-                next
-            }
-            None => {
-                let line = if forward { shown.first() } else { shown.iter().rev().find(|line| line.seq != u64::MAX) };
-                let Some(index) = line.and_then(|line| self.at(line.seq)) else { return };
-                index
-            }
-        };
-        let seq = self.items[index].first();
-        self.mark = Some(seq);
-        self.reveal(index, width, height);
-    }
-
-    /// The item that an event is in.
-    pub fn item_of(&self, seq: u64) -> u64 {
-        self.at(seq).map_or(seq, |index| self.items[index].first())
-    }
-
-    /// Marks an item that is on the screen.
-    pub fn mark_at(&mut self, seq: u64) {
-        self.mark = Some(seq);
-    }
-
-    fn reveal(&mut self, index: usize, width: usize, height: usize) {
-        let seq = self.items[index].first();
-        let lines = self.lines(index, width).len().min(height);
-        let shown = self.shown(width, height);
-        let seen = shown.iter().filter(|line| line.seq == seq).count();
-        if seen >= lines {
-            return;
-        }
-        let above = shown.first().is_some_and(|line| line.seq >= seq);
-        if above {
-            self.put(index, 0, width, height);
-        } else {
-            self.scroll((lines - seen) as isize, width, height);
-        }
-    }
-
-    /// Unfolds the marked item, or folds it.
-    pub fn toggle(&mut self, seq: u64, width: usize, height: usize) {
-        if self.items.is_empty() {
-            return;
-        }
-        let top = self.top(width, height);
-        if !self.toggled.remove(&seq) {
-            self.toggled.insert(seq);
-        }
-        // What is read stays where it is.
-        if self.place != Place::End || self.at(seq).is_some_and(|index| index + 3 < self.items.len()) {
-            let (index, line) = top;
-            let line = line.min(self.lines(index, width).len().saturating_sub(1));
-            self.place = Place::Top { seq: self.items[index].first(), line };
-            self.put(index, line, width, height);
-        }
-    }
-
-    pub fn toggle_all(&mut self) {
-        self.toggled.clear();
-        self.all_unfolded = !self.all_unfolded;
     }
 
     /// What is to be fetched for a view of this size; nothing while something is on its way.
@@ -742,21 +447,6 @@ impl Transcript {
         } else {
             events.rev().filter(|event| event.seq < from).find(has).map(|event| event.seq)
         }
-    }
-}
-
-/// Whether an event has these words, given in lower case, in what is shown of it.
-pub fn contains(event: &Event, words: &str) -> bool {
-    let has = |text: &str| text.to_lowercase().contains(words);
-    match &event.data {
-        EventData::Output { text } | EventData::Message { text, .. } => has(text),
-        EventData::CommandRun { command, output, .. } => has(command) || output.as_deref().is_some_and(has),
-        EventData::FileEdit { path, diff, .. } => has(path) || diff.as_deref().is_some_and(has),
-        EventData::Error { message, .. } => has(message),
-        EventData::ToolUse { tool, input, .. } | EventData::ApprovalRequested { tool, input, .. } => {
-            has(tool) || has(&input.to_string())
-        }
-        data => serde_json::to_string(data).is_ok_and(|text| has(&text)),
     }
 }
 
