@@ -121,16 +121,18 @@ fn errors_have_one_shape() {
 fn a_body_that_is_too_large_is_refused_before_it_is_sent() {
     let env = TestEnv::new();
     let server = env.server();
-    let mut stream = TcpStream::connect(server.url().strip_prefix("http://").unwrap()).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    let head = format!(
-        "POST /api/tasks HTTP/1.1\r\nHost: cadence\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\n\
-         Content-Length: 1000000000\r\nConnection: close\r\n\r\n{{"
-    );
-    stream.write_all(head.as_bytes()).unwrap();
-    let mut answer = [0; 16];
-    stream.read_exact(&mut answer).unwrap();
-    assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 413 Pay");
+    for path in ["/api/tasks", "/api/voice/transcribe", "/api/voice/command"] {
+        let mut stream = TcpStream::connect(server.url().strip_prefix("http://").unwrap()).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: cadence\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\n\
+             Content-Length: 1000000000\r\nConnection: close\r\n\r\n{{"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut answer = [0; 16];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), "HTTP/1.1 413 Pay", "{path}");
+    }
 }
 
 #[test]

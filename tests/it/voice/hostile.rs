@@ -208,7 +208,7 @@ fn a_form_is_heard_as_curl_sends_it_and_refused_as_nobody_should() {
         ("a language is none", Form::KIND, form().part(file, &audio).part("name=\"language\"", b"english").end(), 422),
         ("a text is none", Form::KIND, form().part(file, &audio).part("name=\"language\"", &[0xff, 0xfe]).end(), 422),
         ("a text has no end", Form::KIND, form().part("name=\"note\"", &vec![b'a'; 2 << 20]).end(), 422),
-        ("it is larger than 25 MB", Form::KIND, form().part(file, &vec![0; 26 << 20]).end(), 413),
+        ("it is larger than 25 MB", Form::KIND, form().part(file, &vec![0; (25 << 20) + 1]).end(), 413),
         ("it is no form", "text/plain", b"hello".to_vec(), 415),
     ];
     for (why, kind, body, expected) in refused {
