@@ -127,7 +127,8 @@ fn long(results: &mut Results, home: &Path, server: &Server) {
 
 fn idle(results: &mut Results, home: &Path, server: &Server) {
     let mut terminal = Terminal::open(home, server);
-    terminal.wait("the short task", shows("Step 300 of many"));
+    // Whichever was looked at last is open.
+    terminal.wait("the tasks", shows("● live"));
     terminal.rest(Duration::from_secs(3));
     let (ticks, bytes) = (terminal.ticks(), terminal.bytes);
     terminal.rest(IDLE);
