@@ -155,6 +155,13 @@ async fn what_is_wrong_outside_of_storage_is_found() {
         .stdin(std::process::Stdio::piped())
         .spawn()
         .unwrap();
+    // The system may show an environment a moment after the program has begun.
+    let environ = format!("/proc/{}/environ", left.id());
+    let begun = std::time::Instant::now();
+    while cfg!(target_os = "linux") && std::fs::read(&environ).unwrap().is_empty() {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(60), "it has no environment");
+        tokio::task::yield_now().await;
+    }
     let half = home.path().join("warm/app-0.git/ready");
     std::fs::create_dir_all(&half).unwrap();
     let report = look(home.path()).await;

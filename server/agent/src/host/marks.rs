@@ -60,6 +60,12 @@ mod tests {
             .spawn()
             .unwrap();
         let pid = i32::try_from(child.id()).unwrap();
+        // The system may show an environment a moment after the program has begun.
+        let begun = std::time::Instant::now();
+        while cfg!(target_os = "linux") && std::fs::read(format!("/proc/{pid}/environ")).unwrap().is_empty() {
+            assert!(begun.elapsed() < std::time::Duration::from_secs(60), "it has no environment");
+            std::thread::yield_now();
+        }
         let found = all_marked();
         child.kill().unwrap();
         child.wait().unwrap();
