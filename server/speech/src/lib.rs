@@ -6,6 +6,7 @@
 pub mod audio;
 pub mod engine;
 pub mod intent;
+mod numerals;
 pub mod restore;
 pub mod settings;
 mod spoken;

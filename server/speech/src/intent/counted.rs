@@ -1,6 +1,7 @@
 //! References by number and by id, written, spoken and spelled.
 
 use super::reference::{AGENTS, ARTICLES, Reference};
+use crate::numerals::small;
 
 /// A number or an ordinal: "task two", "#2", "the second one".
 pub(super) fn number(words: &[&str]) -> Option<Reference> {
@@ -50,33 +51,13 @@ pub(super) fn number(words: &[&str]) -> Option<Reference> {
     }
 }
 
-const CARDINALS: [&str; 20] = [
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-    "twenty",
-];
-
 pub(super) fn cardinal(word: &str) -> Option<usize> {
     let digits = word.trim_start_matches('#');
-    if let Some(at) = CARDINALS.iter().position(|name| *name == digits) {
-        return Some(at + 1);
+    if let Some(number) = small(digits).filter(|number| *number > 0) {
+        return usize::try_from(number).ok();
+    }
+    if digits == "twenty" {
+        return Some(20);
     }
     digits.parse().ok().filter(|number| (1..=999).contains(number))
 }

@@ -1,5 +1,7 @@
 //! Numbers that are spoken in words.
 
+use crate::numerals::small;
+
 /// A number in words.
 enum Part {
     /// Below ten.
@@ -11,33 +13,11 @@ enum Part {
 }
 
 fn part(word: &str) -> Option<Part> {
-    const SMALL: [&str; 20] = [
-        "zero",
-        "one",
-        "two",
-        "three",
-        "four",
-        "five",
-        "six",
-        "seven",
-        "eight",
-        "nine",
-        "ten",
-        "eleven",
-        "twelve",
-        "thirteen",
-        "fourteen",
-        "fifteen",
-        "sixteen",
-        "seventeen",
-        "eighteen",
-        "nineteen",
-    ];
     const TENS: [&str; 8] = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
     if word == "hundred" {
         return Some(Part::Hundred);
     }
-    if let Some(value) = (0..).zip(SMALL).find(|(_, small)| *small == word).map(|(value, _)| value) {
+    if let Some(value) = small(word) {
         return Some(if value < 10 { Part::Digit(value) } else { Part::Teen(value) });
     }
     (2..).zip(TENS).find(|(_, tens)| *tens == word).map(|(value, _)| Part::Tens(value * 10))
