@@ -7,6 +7,7 @@ mod client;
 mod commands;
 mod complete;
 mod config;
+mod daemon;
 mod error;
 mod follow;
 mod render;

@@ -215,6 +215,17 @@ fn strip_escapes(text: &str) -> String {
     out
 }
 
+/// How long, in one unit.
+pub fn age(duration: time::Duration) -> String {
+    let seconds = duration.whole_seconds().max(0);
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86_400 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]

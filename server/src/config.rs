@@ -16,6 +16,8 @@ pub struct ServeConfig {
     pub program: PathBuf,
     /// Attempts that run at once on this machine.
     pub workers: usize,
+    /// Labels of this machine, for tasks that ask for them.
+    pub labels: Vec<String>,
     /// Repositories that have a workspace prepared ahead, at most; 0 prepares none.
     pub warm_workspaces: usize,
     /// End by itself when for so long nothing was asked and nothing ran.

@@ -1,6 +1,7 @@
 //! The backend of cadence: API, queue, events and storage behind one call, [`serve`].
 
 pub mod backup;
+mod bridge;
 mod config;
 pub mod events;
 mod http;

@@ -15,6 +15,7 @@ use cadence_agent::demo::Demo;
 use cadence_agent::host::{kill_marked, marker};
 use cadence_agent::runner::{Agents, Runner};
 use cadence_agent::workspace::Workspaces;
+use cadence_protocol::Executor;
 use secrecy::ExposeSecret;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpStream};
@@ -22,10 +23,11 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::bridge::Bridge;
 use crate::config::{Exit, ServeConfig, ServeError};
 use crate::events::Hub;
 use crate::http::{Activity, App, Gate, Patience, router};
-use crate::queue::Queue;
+use crate::queue::{Dispatcher, Place, Queue};
 use crate::store::{Principal, Store, StoreError, file};
 use crate::upkeep::Upkeep;
 use crate::voice::Voice;
@@ -80,7 +82,23 @@ pub async fn serve(
     let workspaces = Arc::new(Workspaces::new(&config.data_dir).with_warm(config.warm_workspaces));
     let activity = Arc::new(Activity::default());
     activity.touch();
+    let dispatcher = Dispatcher::new(store.clone(), config.lease_secs);
+    let bridge = Bridge::new(store.clone(), dispatcher.clone(), closing.clone());
+    let place = dispatcher.register(Place {
+        holder: Uuid::new_v4(),
+        name: "the server's own machine".to_owned(),
+        executor: Executor::Local,
+        machine_id: None,
+        labels: config.labels,
+        agents: Some(agents.names().into_iter().map(str::to_owned).collect()),
+        repositories: Vec::new(),
+        capacity: u32::try_from(config.workers).unwrap_or(u32::MAX),
+        draining: false,
+        serves: None,
+    });
     let app = App {
+        bridge,
+        dispatcher: dispatcher.clone(),
         store: store.clone(),
         gate: Arc::new(gate),
         workspaces: workspaces.clone(),
@@ -93,7 +111,7 @@ pub async fn serve(
         closing: closing.clone(),
     };
     let runner = Arc::new(Runner {
-        source: Arc::new(Queue::new(store.clone(), config.lease_secs, closing.clone())),
+        source: Arc::new(Queue::new(store.clone(), place, closing.clone())),
         agents,
         workspaces: workspaces.clone(),
         program: config.program.clone(),
@@ -102,10 +120,11 @@ pub async fn serve(
         closing: closing.clone(),
     });
     // Whoever had a lease here is dead: the lock says so.
-    let orphans = store.end_leases().await.map_err(storage)?;
+    let orphans = store.end_leases(config.lease_secs).await.map_err(storage)?;
     if broke_off {
         clean_up(orphans, workspaces.clone()).await;
     }
+    let dispatcher = tokio::spawn(dispatcher.run(closing.clone()));
     let mut runner = tokio::spawn(runner.work());
     let upkeep = Upkeep { store: store.clone(), workspaces, retention: config.retention };
     let upkeep = tokio::spawn(upkeep.run(broke_off, closing.clone()));
@@ -148,6 +167,7 @@ pub async fn serve(
     server.abort();
     runner.abort();
     upkeep.abort();
+    dispatcher.abort();
     store.close().await;
     lock.end();
     Ok(exit)

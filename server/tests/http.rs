@@ -33,6 +33,7 @@ fn config(data_dir: PathBuf) -> ServeConfig {
         token: Some(TOKEN.to_owned().into()),
         program: "/nonexistent/cadence".into(),
         workers: 1,
+        labels: Vec::new(),
         warm_workspaces: 0,
         idle_exit: None,
         lease_secs: 30,

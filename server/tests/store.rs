@@ -327,7 +327,7 @@ async fn nobody_takes_over_from_himself_and_a_new_server_from_all() {
     let claim = world.store.claim(me, 0).await.unwrap().unwrap();
     assert!(world.store.claim(me, 0).await.unwrap().is_none(), "late with the heartbeat, as after a suspension");
     world.store.heartbeat(claim.lease, Duration::from_secs(7)).await.unwrap();
-    world.store.end_leases().await.unwrap();
+    world.store.end_leases(30).await.unwrap();
     let again = world.store.claim(Uuid::new_v4(), 60).await.unwrap().unwrap();
     assert!(again.recovered && again.lease.epoch > claim.lease.epoch);
     assert_eq!(again.worked_ms, 7000, "its timeout does not begin again");

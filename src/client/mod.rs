@@ -4,6 +4,7 @@ pub mod embedded;
 mod rest;
 mod runtime;
 mod select;
+pub mod socket;
 mod speech;
 mod stream;
 #[cfg(test)]

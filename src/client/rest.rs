@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use cadence_protocol::{
-    ApiError, Approval, ApprovalList, ApprovalQuery, Cancelled, CreateTask, Decide, EventList, EventQuery, Health,
-    InputAnswer, InputText, Me, ParseContext, ParseRequest, Parsed, Prune, Pruned, RemoveTask, ResumeTask, SendMessage,
-    SpokenCommand, Task, TaskList, TaskQuery,
+    ApiError, Approval, ApprovalList, ApprovalQuery, Cancelled, CreateTask, CreateToken, CreatedToken, Decide, Drain,
+    EventList, EventQuery, Health, InputAnswer, InputText, Machine, MachineList, Me, ParseContext, ParseRequest,
+    Parsed, Prune, Pruned, RemoveTask, ResumeTask, SendMessage, SpokenCommand, Task, TaskList, TaskQuery, TokenList,
 };
 use reqwest::multipart::{Form, Part};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
@@ -201,6 +201,32 @@ impl Rest {
     pub async fn diff(&self, id: Uuid) -> Result<Vec<u8>, CommandError> {
         let response = self.send_request(self.request(Method::GET, &["tasks", &id.to_string(), "diff"], &())?).await?;
         self.body(response).await
+    }
+
+    pub async fn machines(&self) -> Result<MachineList, CommandError> {
+        self.json(self.request(Method::GET, &["machines"], &())?).await
+    }
+
+    /// Gives a machine no new tasks, or tasks again.
+    pub async fn drain(&self, id: Uuid, draining: bool) -> Result<Machine, CommandError> {
+        self.post(&["machines", &id.to_string(), "drain"], &Drain { draining }).await
+    }
+
+    pub async fn remove_machine(&self, id: Uuid, force: bool) -> Result<(), CommandError> {
+        let query = serde_json::json!({ "force": force });
+        self.send_request(self.request(Method::DELETE, &["machines", &id.to_string()], &query)?).await.map(drop)
+    }
+
+    pub async fn tokens(&self) -> Result<TokenList, CommandError> {
+        self.json(self.request(Method::GET, &["tokens"], &())?).await
+    }
+
+    pub async fn create_token(&self, body: &CreateToken) -> Result<CreatedToken, CommandError> {
+        self.post(&["tokens"], body).await
+    }
+
+    pub async fn revoke_token(&self, id: Uuid) -> Result<(), CommandError> {
+        self.send_request(self.request(Method::DELETE, &["tokens", &id.to_string()], &())?).await.map(drop)
     }
 
     async fn act(&self, id: Uuid, what: &str) -> Result<Task, CommandError> {

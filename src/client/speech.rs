@@ -5,7 +5,8 @@ use futures_util::{SinkExt, StreamExt};
 use tokio_tungstenite::tungstenite::Message;
 
 use super::Endpoint;
-use super::stream::{Break, Socket, lost, open};
+use super::socket::{Break, Socket, lost, open};
+use super::stream::MAX_FRAME;
 use crate::error::{CommandError, Exit};
 
 /// A stream of speech.
@@ -14,7 +15,7 @@ pub struct Speech(Socket);
 impl Speech {
     /// Opens it and says with what the speech is to be understood.
     pub async fn start(endpoint: &Endpoint, start: VoiceStart) -> Result<Self, CommandError> {
-        let mut speech = Self(open(endpoint, &["api", "voice", "stream"]).await.map_err(failed)?);
+        let mut speech = Self(open(endpoint, &["api", "voice", "stream"], MAX_FRAME).await.map_err(failed)?);
         speech.frame(&VoiceFrame::Start(Box::new(start))).await?;
         Ok(speech)
     }

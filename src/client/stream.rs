@@ -5,21 +5,15 @@ use std::time::Duration;
 
 use cadence_protocol::{ClientFrame, Event, Received, ServerFrame, Task};
 use futures_util::{SinkExt, StreamExt};
-use secrecy::ExposeSecret;
-use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::{HeaderValue, header};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
+use tokio_tungstenite::tungstenite::Message;
 use uuid::Uuid;
 
-use super::{Client, Endpoint, Rest};
+use super::socket::{Break, Socket, back_off, lost, open};
+use super::{Client, Rest};
 use crate::error::{CommandError, Exit};
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// After so long without a word the server is asked for one,
 const QUIET: Duration = Duration::from_secs(10);
 /// and has so long to answer: a machine that is gone does not say so.
@@ -28,8 +22,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_secs(15);
 /// How long a server may be away before it is given up.
 pub const PATIENCE: Duration = Duration::from_secs(120);
-const MAX_WAIT: Duration = Duration::from_secs(8);
-const MAX_FRAME: usize = 16 * 1024 * 1024;
+pub(super) const MAX_FRAME: usize = 16 * 1024 * 1024;
 
 /// What the stream tells.
 #[derive(Debug)]
@@ -151,21 +144,11 @@ struct Worker {
     failures: u32,
 }
 
-/// Why a connection ended.
-pub(super) enum Break {
-    /// Nobody listens any more.
-    Unheard,
-    Lost(String),
-    Fatal(CommandError),
-}
-
 impl From<mpsc::error::SendError<Item>> for Break {
     fn from(_: mpsc::error::SendError<Item>) -> Self {
         Self::Unheard
     }
 }
-
-pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 impl Worker {
     async fn run(mut self) {
@@ -232,7 +215,7 @@ impl Worker {
                 _ => Break::Fatal(error),
             })?;
         }
-        connect(&self.client.endpoint()).await
+        open(&self.client.endpoint(), &["api", "ws", "stream"], MAX_FRAME).await
     }
 
     /// Subscribes, and gives out what comes until the connection ends.
@@ -361,39 +344,6 @@ async fn say(socket: &mut Socket, frame: &ClientFrame) -> Result<(), Break> {
     socket.send(Message::text(text)).await.map_err(lost)
 }
 
-async fn connect(endpoint: &Endpoint) -> Result<Socket, Break> {
-    open(endpoint, &["api", "ws", "stream"]).await
-}
-
-/// Opens a WebSocket of the server.
-pub(super) async fn open(endpoint: &Endpoint, path: &[&str]) -> Result<Socket, Break> {
-    let mut url = endpoint.url.clone();
-    let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
-    let wrong = || Break::Fatal(CommandError::usage("the server's address cannot be used for a WebSocket"));
-    url.set_scheme(scheme).map_err(|()| wrong())?;
-    url.path_segments_mut().map_err(|()| wrong())?.pop_if_empty().extend(path);
-    let mut request = url.as_str().into_client_request().map_err(|_| wrong())?;
-    if let Some(token) = &endpoint.token {
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret())).map_err(|_| wrong())?;
-        value.set_sensitive(true);
-        request.headers_mut().insert(header::AUTHORIZATION, value);
-    }
-    let config = WebSocketConfig::default().max_message_size(Some(MAX_FRAME)).max_frame_size(Some(MAX_FRAME));
-    match tokio::time::timeout(CONNECT_TIMEOUT, connect_async_with_config(request, Some(config), true)).await {
-        Err(_) => Err(Break::Lost("the server did not answer in time".to_owned())),
-        Ok(Ok((socket, _))) => Ok(socket),
-        Ok(Err(SocketError::Http(answer))) if matches!(answer.status().as_u16(), 401 | 403) => Err(Break::Fatal(
-            CommandError::new(Exit::NotAllowed, "the server does not let this token in")
-                .hint("Give a token of this server with --token-file or CADENCE_TOKEN."),
-        )),
-        Ok(Err(error)) => Err(lost(error)),
-    }
-}
-
-pub(super) fn lost(error: SocketError) -> Break {
-    Break::Lost(crate::text::clean_line(&error.to_string()))
-}
-
 fn refused(error: &str, code: &str) -> Break {
     let message = crate::text::clean_line(error);
     match code {
@@ -401,13 +351,6 @@ fn refused(error: &str, code: &str) -> Break {
         "not_found" => Break::Fatal(CommandError::usage(message)),
         _ => Break::Lost(message),
     }
-}
-
-/// A quarter of a second, then twice as long each time, up to eight seconds; spread, so that not all come back at once.
-fn back_off(failures: u32) -> Duration {
-    let whole = Duration::from_millis(250).saturating_mul(1 << failures.min(6)).min(MAX_WAIT);
-    let random = f64::from(uuid::Uuid::new_v4().as_bytes()[0]) / 255.0;
-    whole.mul_f64(0.75 + 0.25 * random)
 }
 
 #[cfg(test)]

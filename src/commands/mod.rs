@@ -4,14 +4,17 @@ mod act;
 mod approvals;
 mod completions;
 mod config;
+mod daemon;
 mod demo;
 mod doctor;
+mod machines;
 mod man;
 mod parse;
 mod run;
 mod serve;
 mod server;
 mod tasks;
+mod tokens;
 mod verify;
 mod vocab;
 mod voice;
@@ -40,6 +43,9 @@ pub enum Command {
     Config(config::Args),
     Server(server::Args),
     Serve(serve::Args),
+    Daemon(Box<daemon::Args>),
+    Machines(machines::Args),
+    Tokens(tokens::Args),
     Completions(completions::Args),
     Man(man::Args),
     /// Process that an agent runs under
@@ -55,6 +61,7 @@ impl Command {
     pub fn data_dir(&self) -> Option<PathBuf> {
         match self {
             Self::Serve(args) => args.data_dir.clone(),
+            Self::Daemon(args) => args.data_dir.clone(),
             Self::Doctor(args) => args.data_dir.clone(),
             Self::Server(args) => args.data_dir().map(Path::to_owned),
             _ => None,
@@ -99,6 +106,9 @@ impl Context {
             Command::Demo(args) => block_on(demo::run(context, args)),
             Command::Server(args) => block_on(server::run(context, args)),
             Command::Serve(args) => serve::run(&context, args),
+            Command::Daemon(args) => daemon::run(&context, *args),
+            Command::Machines(args) => block_on(machines::run(context, args)),
+            Command::Tokens(args) => block_on(tokens::run(context, args)),
             Command::Completions(_)
             | Command::Man(_)
             | Command::Config(_)

@@ -4,7 +4,7 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use cadence_protocol::{
-    Approval, ApprovalKind, CreateTask, EndReason, MAX_DESCRIPTION, PermissionMode, Task, TaskSourceKind,
+    Approval, ApprovalKind, CreateTask, EndReason, Executor, MAX_DESCRIPTION, PermissionMode, Task, TaskSourceKind,
 };
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -75,9 +75,18 @@ pub struct Args {
     /// Use a server of its own that ends with the command and leaves only the branch (for CI)
     #[arg(long, conflicts_with = "server")]
     ephemeral: bool,
-    /// Label, to find the task by; can be repeated
-    #[arg(long = "label", value_name = "LABEL")]
+    /// Run it on a machine with this label (`cadence machines ls`); can be repeated
+    #[arg(long = "on", value_name = "LABEL")]
     labels: Vec<String>,
+    /// Where it runs: local, daemon, sse; the server chooses unless told
+    #[arg(long, value_name = "KIND", value_parser = executor, add = complete::words(EXECUTORS))]
+    executor: Option<Executor>,
+}
+
+const EXECUTORS: &[&str] = &["local", "daemon", "sse"];
+
+fn executor(text: &str) -> Result<Executor, String> {
+    text.parse()
 }
 
 fn permission(text: &str) -> Result<PermissionMode, String> {
@@ -331,6 +340,7 @@ async fn body(
         model: args.model.clone().or_else(|| settings.model.clone()),
         agent: args.agent.clone().or_else(|| settings.agent.clone()),
         labels: args.labels.clone(),
+        executor: args.executor,
         permission_mode: args.permission.or(settings.permission),
         budget_usd: args.budget.or(settings.budget),
         max_turns: args.max_turns.or(settings.max_turns),
@@ -340,6 +350,8 @@ async fn body(
         branch: args.branch.clone(),
         ..CreateTask::default()
     };
+    // A path of this machine means nothing to another.
+    let elsewhere = !args.labels.is_empty() || args.executor.is_some_and(|executor| executor != Executor::Local);
     match place {
         Place::Url(url) => body.repo_url = Some(url),
         Place::Checkout(checkout) => {
@@ -347,7 +359,7 @@ async fn body(
                 body.branch = checkout.branch.clone();
                 body.commit = Some(checkout.head.clone());
             }
-            if local {
+            if local && !elsewhere {
                 body.repo_path = Some(path_text(&checkout.root)?);
             } else {
                 body.repo_url =

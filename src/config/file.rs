@@ -29,6 +29,8 @@ pub(super) struct File {
     #[serde(default)]
     pub environment: Vec<VariableName>,
     pub workers: Option<usize>,
+    #[serde(default)]
+    pub labels: Vec<String>,
     pub warm_workspaces: Option<usize>,
     pub keep_archived_days: Option<Days>,
     pub keep_logs_days: Option<Days>,
@@ -125,7 +127,8 @@ pub const KEYS: &[Key] = &[
     Key { name: "color", kind: Kind::Text, about: "auto, always, never" },
     Key { name: "data_dir", kind: Kind::Text, about: "where the embedded server keeps its data" },
     Key { name: "listen", kind: Kind::Text, about: "address of `cadence serve`" },
-    Key { name: "workers", kind: Kind::Number, about: "tasks that the server runs at once" },
+    Key { name: "workers", kind: Kind::Number, about: "tasks that this machine runs at once" },
+    Key { name: "labels", kind: Kind::List, about: "labels of this machine, which tasks may ask for with --on" },
     Key {
         name: "warm_workspaces",
         kind: Kind::Number,

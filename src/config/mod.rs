@@ -77,6 +77,8 @@ pub struct Settings {
     pub token: Option<TokenSource>,
     pub color: ColorWhen,
     pub data_dir: PathBuf,
+    /// Whether somebody named it.
+    pub data_dir_named: bool,
     /// Where the embedded server's address and token are.
     pub runtime_dir: PathBuf,
     pub listen: Option<(String, Origin)>,
@@ -89,6 +91,8 @@ pub struct Settings {
     /// Names of further variables that tasks bring along.
     pub environment: Vec<String>,
     pub workers: Option<usize>,
+    /// What tasks may ask for of this machine.
+    pub labels: Vec<String>,
     pub warm_workspaces: Option<usize>,
     /// How long the server keeps archived tasks; none: for ever.
     pub keep_archived: Option<Duration>,
@@ -189,6 +193,7 @@ impl Settings {
             token,
             color: flags.color.or(file.color).unwrap_or_default(),
             data_dir,
+            data_dir_named,
             runtime_dir,
             listen,
             agent: file.agent,
@@ -199,6 +204,7 @@ impl Settings {
             timeout: file.timeout.map(|timeout| timeout.0),
             environment: file.environment.into_iter().map(|name| name.0).collect(),
             workers: file.workers,
+            labels: file.labels,
             warm_workspaces: file.warm_workspaces,
             keep_archived: file.keep_archived_days.map(|days| days.0),
             keep_logs: file.keep_logs_days.map(|days| days.0),

@@ -36,12 +36,17 @@ pub struct Task {
     pub model: String,
     pub agent: String,
     pub source: TaskSourceKind,
+    /// Where it runs, or ran last; before its first attempt was taken, where it was asked to run, or `local`.
     pub executor: Executor,
     #[serde(default)]
     pub labels: Vec<String>,
     pub permission_mode: PermissionMode,
+    /// The machine that runs it, or ran it last; absent where that is the server's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine_id: Option<Uuid>,
+    /// Why nobody can take it now, in a sentence; absent while it waits for its turn only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_reason: Option<String>,
     /// What the agent said at the end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,

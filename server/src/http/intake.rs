@@ -16,13 +16,17 @@ use crate::store::{Idempotency, NewTask, Principal, TaskSpec};
 /// Checks a request and fills in what it leaves open.
 pub async fn new_task(app: &App, who: &Principal, peer: SocketAddr, request: CreateTask) -> Result<NewTask, Failure> {
     check(&request)?;
-    if request.executor.is_some_and(|executor| executor != Executor::Local) {
-        return Err(Failure::invalid("executor", "this server runs agents on its own machine only (`local`)"));
+    if request.executor == Some(Executor::Fly) {
+        return Err(Failure::invalid("executor", "this server runs agents as `local`, `daemon` or `sse`"));
     }
     let mut defaults = AgentDefaults::default();
     let mut base_branch = request.branch.clone().unwrap_or_default();
     let mut base_commit = request.commit.clone();
     let (repo_name, repo_path) = if let Some(path) = &request.repo_path {
+        if request.executor.is_some_and(|executor| executor != Executor::Local) {
+            let text = "a checkout on the server's own machine is worked on there (`local`)";
+            return Err(Failure::invalid("executor", text).hint("Send `repoUrl` instead of `repoPath`."));
+        }
         if !peer.ip().to_canonical().is_loopback() {
             return Err(Failure::invalid("repoPath", "it is taken from the server's own machine only; send `repoUrl`"));
         }
@@ -58,7 +62,7 @@ pub async fn new_task(app: &App, who: &Principal, peer: SocketAddr, request: Cre
         return Err(Failure::invalid("repoPath", "a task needs `repoPath` or `repoUrl`"));
     };
     let agent = request.agent.or(defaults.default).unwrap_or_else(|| app.default_agent.clone());
-    if !app.agents.contains(&agent.as_str()) {
+    if !app.agents.contains(&agent.as_str()) && !app.dispatcher.has_agent(&agent) {
         return Err(Failure::invalid("agent", format!("`{agent}` is none of {}", app.agents.join(", "))));
     }
     Ok(NewTask {
@@ -68,6 +72,7 @@ pub async fn new_task(app: &App, who: &Principal, peer: SocketAddr, request: Cre
         base_commit,
         model: request.model.or(defaults.model).unwrap_or_default(),
         source: request.source.unwrap_or(TaskSourceKind::Api),
+        executor: request.executor,
         labels: request.labels,
         permission_mode: request.permission_mode.unwrap_or_default(),
         spec: TaskSpec {

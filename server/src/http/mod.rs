@@ -8,8 +8,10 @@ mod events;
 mod health;
 mod input;
 mod intake;
+mod machines;
 mod prune;
 mod tasks;
+mod tokens;
 mod voice;
 mod ws;
 
@@ -36,7 +38,9 @@ use utoipa_axum::routes;
 pub use auth::Gate;
 pub use ws::Patience;
 
+use crate::bridge::Bridge;
 use crate::config::Retention;
+use crate::queue::Dispatcher;
 use crate::store::{Store, StoreError};
 use crate::voice::Voice;
 
@@ -58,6 +62,8 @@ pub struct App {
     pub workspaces: Arc<Workspaces>,
     pub activity: Arc<Activity>,
     pub voice: Arc<Voice>,
+    pub bridge: Bridge,
+    pub dispatcher: Dispatcher,
     pub default_agent: String,
     pub retention: Retention,
     /// Names of the agents that run here.
@@ -153,11 +159,20 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(input::text))
         .routes(routes!(voice::parse))
         .routes(routes!(prune::prune))
+        .routes(routes!(machines::list))
+        .routes(routes!(machines::show, machines::remove))
+        .routes(routes!(machines::drain))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::revoke))
 }
 
 /// What lasts as long as the client wants.
 fn streams() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(events::list)).routes(routes!(ws::upgrade)).routes(routes!(voice::stream))
+    OpenApiRouter::new()
+        .routes(routes!(events::list))
+        .routes(routes!(ws::upgrade))
+        .routes(routes!(machines::upgrade))
+        .routes(routes!(voice::stream))
 }
 
 /// What takes recordings.
@@ -176,6 +191,8 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
 pub fn router(app: App) -> Router {
     let (answers, _) = api().split_for_parts();
     let (streams, _) = streams().split_for_parts();
+    // The address of older daemons.
+    let streams = streams.route("/ws/daemon", get(machines::upgrade));
     let answers = answers
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))

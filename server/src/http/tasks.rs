@@ -234,7 +234,12 @@ pub async fn diff(
     Reader(who): Reader,
     ApiPath(id): ApiPath<Uuid>,
 ) -> Result<Response, Failure> {
-    app.store.task(who.user_id, id).await?;
+    let task = app.store.task(who.user_id, id).await?;
+    if let Some(machine) = task.machine_id {
+        let diff = app.bridge.diff(machine, id).await;
+        let diff = diff.map_err(|error| Failure::new(StatusCode::CONFLICT, "machine", error.to_string()))?;
+        return Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], diff).into_response());
+    }
     let workspace = app.workspaces.open(id).map_err(|error| workspace_failure(&error))?.ok_or_else(|| {
         Failure::new(StatusCode::CONFLICT, "no_workspace", "the task has no workspace yet, so there is nothing to see")
     })?;

@@ -1,4 +1,7 @@
-//! The queue as a runner on this machine sees it.
+//! The queue: what waits is given to places that can run it, and a runner on this machine sees it as a [`TaskSource`].
+
+mod dispatch;
+mod place;
 
 use std::time::Duration;
 
@@ -8,25 +11,24 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+pub use self::dispatch::{Dispatcher, Registration};
+pub use self::place::Place;
 use crate::store::{Store, StoreError};
 
 /// What can be waited for is listened to, and looked at so often all the same.
 const POLL: Duration = Duration::from_secs(5);
 
-/// Gives the attempts of a store to runners in the same process.
-#[derive(Clone)]
+/// Gives the attempts of a store to a runner in the same process.
 pub struct Queue {
     store: Store,
-    /// This process, for the leases that it has.
-    holder: Uuid,
-    lease_secs: u32,
+    place: Registration,
     closed: CancellationToken,
 }
 
 impl Queue {
-    /// `closed` ends the waiting for work.
-    pub fn new(store: Store, lease_secs: u32, closed: CancellationToken) -> Self {
-        Self { store, holder: Uuid::new_v4(), lease_secs, closed }
+    /// `place` is who runs them; `closed` ends the waiting for work.
+    pub fn new(store: Store, place: Registration, closed: CancellationToken) -> Self {
+        Self { store, place, closed }
     }
 }
 
@@ -43,20 +45,10 @@ impl From<StoreError> for SourceError {
 
 impl TaskSource for Queue {
     async fn claim(&self) -> Result<Claim, SourceError> {
-        let mut work = self.store.hub().work();
-        loop {
-            work.borrow_and_update();
-            if self.closed.is_cancelled() {
-                return Err(SourceError::Closed);
-            }
-            if let Some(claim) = self.store.claim(self.holder, self.lease_secs).await? {
-                return Ok(claim);
-            }
-            tokio::select! {
-                changed = work.changed() => changed.map_err(|_| SourceError::Closed)?,
-                () = tokio::time::sleep(POLL) => {}
-                () = self.closed.cancelled() => return Err(SourceError::Closed),
-            }
+        let wanted = self.place.want();
+        tokio::select! {
+            claim = wanted => claim.map_err(|_| SourceError::Closed),
+            () = self.closed.cancelled() => Err(SourceError::Closed),
         }
     }
 
@@ -73,28 +65,7 @@ impl TaskSource for Queue {
     }
 
     async fn commands(&self, lease: &Lease, seen: &[Uuid]) -> Result<Vec<Command>, SourceError> {
-        let mut told = self.store.hub().commands();
-        loop {
-            let open = self.store.open_commands(lease.task_id, lease.attempt).await;
-            let mut open = open.map_err(|error| self.store.trouble().note(error))?;
-            open.retain(|command| !seen.contains(&command.id));
-            if !open.is_empty() {
-                return Ok(open);
-            }
-            let poll = tokio::time::sleep(POLL);
-            tokio::pin!(poll);
-            loop {
-                tokio::select! {
-                    task = told.recv() => match task {
-                        Ok(task) if task == lease.task_id => break,
-                        Ok(_) => {}
-                        Err(RecvError::Lagged(_)) => break,
-                        Err(RecvError::Closed) => return Err(SourceError::Closed),
-                    },
-                    () = &mut poll => break,
-                }
-            }
-        }
+        commands(&self.store, lease, seen).await
     }
 
     async fn finish(&self, lease: &Lease, end: AttemptEnd) -> Result<(), SourceError> {
@@ -103,5 +74,31 @@ impl TaskSource for Queue {
 
     async fn release(&self, lease: &Lease) -> Result<(), SourceError> {
         Ok(self.store.release(*lease).await?)
+    }
+}
+
+/// Waits until there are commands for an attempt that are not acknowledged and not in `seen`, and gives them in order.
+pub async fn commands(store: &Store, lease: &Lease, seen: &[Uuid]) -> Result<Vec<Command>, SourceError> {
+    let mut told = store.hub().commands();
+    loop {
+        let open = store.open_commands(lease.task_id, lease.attempt).await;
+        let mut open = open.map_err(|error| store.trouble().note(error))?;
+        open.retain(|command| !seen.contains(&command.id));
+        if !open.is_empty() {
+            return Ok(open);
+        }
+        let poll = tokio::time::sleep(POLL);
+        tokio::pin!(poll);
+        loop {
+            tokio::select! {
+                task = told.recv() => match task {
+                    Ok(task) if task == lease.task_id => break,
+                    Ok(_) => {}
+                    Err(RecvError::Lagged(_)) => break,
+                    Err(RecvError::Closed) => return Err(SourceError::Closed),
+                },
+                () = &mut poll => break,
+            }
+        }
     }
 }

@@ -154,7 +154,7 @@ impl Tx<'_> {
                 .await?;
             }
             FrameBody::Workspace { base_commit, base_branch, branch } => {
-                sqlx::query("UPDATE tasks SET base_commit = ?, base_branch = ?, branch = ? WHERE id = ?")
+                sqlx::query("UPDATE tasks SET base_commit = ?, base_branch = ?, branch = ?, pinned = 1 WHERE id = ?")
                     .bind(base_commit)
                     .bind(base_branch)
                     .bind(branch)

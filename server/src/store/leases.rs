@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cadence_protocol::{AttemptSpec, Claim, Lease, Task};
+use cadence_protocol::{AttemptSpec, Claim, Executor, Lease, Task};
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
@@ -11,22 +11,57 @@ use super::rows::{self, number, word};
 use super::{Store, StoreError, Tx, micros, now};
 use crate::state::AttemptState;
 
+/// Who takes an attempt.
+#[derive(Clone, Copy, Debug)]
+pub struct Taker {
+    pub holder: Uuid,
+    pub executor: Executor,
+    /// None: the server's own.
+    pub machine_id: Option<Uuid>,
+    /// Seconds from one heartbeat to the expiry.
+    pub lease_secs: u32,
+}
+
 impl Store {
-    /// Takes the oldest attempt that can be run: one that waits, or one whose runner let its lease expire. What the holder
-    /// itself holds it does not take again, however late it is with its heartbeat (a machine that was suspended).
+    /// Takes the oldest attempt that can be run on the server's own machine: one that waits, or one whose runner let its
+    /// lease expire. What the holder itself holds it does not take again.
     pub async fn claim(&self, holder: Uuid, lease_secs: u32) -> Result<Option<Claim>, StoreError> {
-        let steady = self.steady;
-        self.write(move |tx| Box::pin(async move { claim(tx, holder, steady.micros(), lease_secs).await })).await
+        let mut found = self.orphaned(u32::MAX).await?;
+        for user in self.waiting_users().await? {
+            found.extend(self.waiting(user, 0, 100).await?);
+        }
+        found.retain(|candidate| candidate.holder != Some(holder) && candidate.machine_id.is_none());
+        found.sort_by_key(|candidate| candidate.number);
+        let taker = Taker { holder, executor: Executor::Local, machine_id: None, lease_secs };
+        for candidate in found {
+            if let Some(claim) = self.claim_attempt(candidate.task_id, candidate.attempt, taker).await? {
+                return Ok(Some(claim));
+            }
+        }
+        Ok(None)
     }
 
-    /// Ends all leases: for a server that starts, and has the data for itself, so that nobody else runs anything of it. Gives
-    /// the attempts, whose processes may still live.
-    pub async fn end_leases(&self) -> Result<Vec<(Uuid, u32)>, StoreError> {
+    /// Takes this attempt, where nobody has it (any more).
+    pub async fn claim_attempt(&self, task: Uuid, attempt: u32, taker: Taker) -> Result<Option<Claim>, StoreError> {
+        let steady = self.steady;
+        self.write(move |tx| Box::pin(async move { claim(tx, (task, attempt), taker, steady.micros()).await })).await
+    }
+
+    /// Ends the leases that the server's own machine had: for a server that starts, and has the data for itself, so that
+    /// nobody else runs anything of it. Gives the attempts, whose processes may still live. Machines go on, and have as
+    /// long as a lease lasts to come back.
+    pub async fn end_leases(&self, lease_secs: u32) -> Result<Vec<(Uuid, u32)>, StoreError> {
+        let until = expiry(self.steady.micros(), lease_secs);
         self.write(move |tx| {
             Box::pin(async move {
+                sqlx::query("UPDATE attempts SET lease_until = ? WHERE holder IN (SELECT id FROM machines)")
+                    .bind(until)
+                    .execute(&mut *tx.conn)
+                    .await?;
                 let ended = sqlx::query_as(
                     "UPDATE attempts SET lease_until = 0, holder = NULL \
                      WHERE state IN ('pending', 'running', 'waiting', 'paused') AND holder IS NOT NULL \
+                        AND holder NOT IN (SELECT id FROM machines) \
                      RETURNING task_id, number",
                 )
                 .fetch_all(&mut *tx.conn)
@@ -68,27 +103,35 @@ impl Store {
     }
 }
 
-async fn claim(tx: &mut Tx<'_>, holder: Uuid, at: i64, lease_secs: u32) -> Result<Option<Claim>, StoreError> {
-    // A paused attempt whose runner died stays paused until somebody wants it to go on. The states are named as the index
-    // has them, without which every attempt there ever was would be looked at. The oldest is the one that was stored first,
-    // whatever the clock on the wall showed then.
+async fn claim(
+    tx: &mut Tx<'_>,
+    (task_id, attempt): (Uuid, u32),
+    taker: Taker,
+    at: i64,
+) -> Result<Option<Claim>, StoreError> {
+    // A paused attempt whose runner died stays paused until somebody wants it to go on.
     let found = sqlx::query(
         "UPDATE attempts SET lease_epoch = lease_epoch + 1, lease_until = ?1, started_at = coalesce(started_at, ?4), \
          holder = ?3, wanted = 0 \
-         WHERE (task_id, number) = (SELECT a.task_id, a.number FROM attempts AS a \
-             WHERE a.state IN ('pending', 'running', 'waiting', 'paused') AND a.lease_until < ?2 \
-                AND a.holder IS NOT ?3 AND (a.state <> 'paused' OR a.wanted) \
-             ORDER BY a.rowid LIMIT 1) \
+         WHERE task_id = ?5 AND number = ?6 AND state IN ('pending', 'running', 'waiting', 'paused') \
+            AND lease_until < ?2 AND holder IS NOT ?3 AND (state <> 'paused' OR wanted) \
          RETURNING task_id, number, state, prompt, from_session, session_id, launched, lease_epoch, last_source_seq, worked_ms",
     )
-    .bind(expiry(at, lease_secs))
+    .bind(expiry(at, taker.lease_secs))
     .bind(at)
-    .bind(holder)
+    .bind(taker.holder)
     .bind(micros(now()))
+    .bind(task_id)
+    .bind(attempt)
     .fetch_optional(&mut *tx.conn)
     .await?;
     let Some(row) = found else { return Ok(None) };
-    let task_id: Uuid = row.try_get("task_id")?;
+    sqlx::query("UPDATE tasks SET executor = ?, machine_id = ?, pending_reason = NULL WHERE id = ?")
+        .bind(taker.executor.as_str())
+        .bind(taker.machine_id)
+        .bind(task_id)
+        .execute(&mut *tx.conn)
+        .await?;
     let task = rows::task(tx.conn, task_id).await?.ok_or(StoreError::NotFound("such task"))?;
     let was: AttemptState = word(&row, "state")?;
     let recovered = was != AttemptState::Pending;
@@ -111,7 +154,7 @@ async fn claim(tx: &mut Tx<'_>, holder: Uuid, at: i64, lease_secs: u32) -> Resul
             task_id,
             attempt: row.try_get("number")?,
             epoch: number(&row, "lease_epoch")?.unwrap_or_default(),
-            ttl_secs: lease_secs,
+            ttl_secs: taker.lease_secs,
         },
         spec,
         begun: own.is_some(),
@@ -156,6 +199,6 @@ async fn set_lease(conn: &mut SqliteConnection, lease: &Lease, at: i64, worked: 
 
 /// When a lease expires, on the steady clock of the server that gave it: nobody's expires because the clock on the wall was
 /// set. What an earlier server gave was ended when this one started.
-const fn expiry(at: i64, ttl_secs: u32) -> i64 {
+pub(super) const fn expiry(at: i64, ttl_secs: u32) -> i64 {
     at + ttl_secs as i64 * 1_000_000
 }

@@ -28,7 +28,8 @@ pub struct NewTask {
     pub model: String,
     pub agent: String,
     pub source: TaskSourceKind,
-    pub executor: Executor,
+    /// Where it is to run; the server chooses where none is given.
+    pub executor: Option<Executor>,
     pub labels: Vec<String>,
     pub permission_mode: PermissionMode,
     pub spec: TaskSpec,
@@ -52,7 +53,7 @@ impl NewTask {
             model: String::new(),
             agent: agent.to_owned(),
             source: TaskSourceKind::Api,
-            executor: Executor::Local,
+            executor: None,
             labels: Vec::new(),
             permission_mode: PermissionMode::default(),
             spec: TaskSpec::default(),
@@ -84,7 +85,8 @@ pub struct Filter {
 
 /// The columns that [`from_row`] reads. Kept in one place so that every query gives all of them.
 pub(super) const COLUMNS: &str = "id, user_id, description, repo_url, repo_name, repo_path, branch, base_branch, \
-     base_commit, status, progress, model, agent, source, executor, labels, permission_mode, output, error, end_reason, \
+     base_commit, status, progress, model, agent, source, executor, labels, permission_mode, machine_id, \
+     pending_reason, output, error, end_reason, \
      files_changed, lines_added, lines_removed, cost_usd, input_tokens, output_tokens, pr_url, pr_number, pr_state, \
      attempt, resume_at, waiting_for, last_seq, created_at, updated_at, started_at, completed_at, archived_at";
 
@@ -110,7 +112,8 @@ pub(super) fn from_row(row: &SqliteRow) -> Result<Task, StoreError> {
         executor: word(row, "executor")?,
         labels: serde_json::from_str(&labels).map_err(|e| StoreError::Corrupt(e.to_string()))?,
         permission_mode: word(row, "permission_mode")?,
-        machine_id: None,
+        machine_id: row.try_get("machine_id")?,
+        pending_reason: row.try_get("pending_reason")?,
         output: row.try_get("output")?,
         error: row.try_get("error")?,
         end_reason: optional_word(row, "end_reason")?,

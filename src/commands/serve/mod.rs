@@ -113,7 +113,7 @@ pub fn run(context: &Context, args: Args) -> CommandResult {
 }
 
 /// Each connection is an open file, and what shells allow at first is little more than a thousand.
-fn allow_connections() {
+pub(super) fn allow_connections() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| match hard.min(OPEN_FILES) {
         wanted if wanted > soft => setrlimit(Resource::RLIMIT_NOFILE, wanted, hard),
         _ => Ok(()),
@@ -178,6 +178,7 @@ async fn serve(context: &Context, args: Args) -> CommandResult {
         program: std::env::current_exe()
             .map_err(|error| CommandError::failed("cadence does not find its own program").caused_by(error))?,
         workers: args.workers.map(usize::from).or(settings.workers).unwrap_or_else(default_workers),
+        labels: settings.labels.clone(),
         // Data that goes with the server has no next task.
         warm_workspaces: if args.discard_data { 0 } else { settings.warm_workspaces.unwrap_or(WARM_WORKSPACES) },
         idle_exit: args.idle_exit.or(args.embedded.then_some(IDLE)),
@@ -341,12 +342,12 @@ fn url(local: SocketAddr) -> Result<Url, CommandError> {
         .map_err(|error| CommandError::failed("the listener's address is strange").caused_by(error))
 }
 
-fn default_workers() -> usize {
+pub(super) fn default_workers() -> usize {
     std::thread::available_parallelism().map_or(4, usize::from).clamp(4, 16)
 }
 
 /// What ends the server: SIGTERM, Ctrl-C, and for one that belongs to a command the end of that.
-fn shutdown(until_stdin_closes: bool) -> Result<CancellationToken, CommandError> {
+pub(super) fn shutdown(until_stdin_closes: bool) -> Result<CancellationToken, CommandError> {
     let token = CancellationToken::new();
     let fail = |error: std::io::Error| CommandError::failed("signals cannot be listened to").caused_by(error);
     let mut terminate = signal(SignalKind::terminate()).map_err(fail)?;
@@ -377,7 +378,7 @@ fn shutdown(until_stdin_closes: bool) -> Result<CancellationToken, CommandError>
     Ok(token)
 }
 
-fn start_log(settings: &Settings, file: Option<&Path>) -> Result<(), CommandError> {
+pub(super) fn start_log(settings: &Settings, file: Option<&Path>) -> Result<(), CommandError> {
     let filter = match crate::config::process_environment("CADENCE_LOG") {
         None => "info".to_owned(),
         Some(filter) => {

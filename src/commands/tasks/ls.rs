@@ -107,7 +107,7 @@ fn rows(tasks: &[Task], now: OffsetDateTime, width: Option<usize>) -> Vec<Line> 
         rows.push(vec![
             Line::of(CYAN, task.short_id()),
             Line::of(style, word),
-            Line::of(DIM, age(now - task.created_at)),
+            Line::of(DIM, text::age(now - task.created_at)),
             Line::of(PLAIN, text::cut(&text::clean_line(&task.repo_name), 24)),
             change,
             Line::of(DIM, data.estimated_cost.map_or_else(|| "-".to_owned(), text::money)),
@@ -121,17 +121,6 @@ fn rows(tasks: &[Task], now: OffsetDateTime, width: Option<usize>) -> Vec<Line> 
         }
     }
     table(rows, width)
-}
-
-/// How long ago, in one unit.
-fn age(duration: time::Duration) -> String {
-    let seconds = duration.whole_seconds().max(0);
-    match seconds {
-        0..60 => format!("{seconds}s"),
-        60..3600 => format!("{}m", seconds / 60),
-        3600..86_400 => format!("{}h", seconds / 3600),
-        _ => format!("{}d", seconds / 86_400),
-    }
 }
 
 #[cfg(test)]
@@ -184,7 +173,7 @@ mod tests {
 
     #[test]
     fn ages_have_one_unit() {
-        let ages: Vec<String> = [-5, 59, 60, 7200, 200_000].iter().map(|s| age(time::Duration::seconds(*s))).collect();
+        let ages: Vec<String> = [-5, 59, 60, 7200, 200_000].iter().map(|s| text::age(time::Duration::seconds(*s))).collect();
         assert_eq!(ages, ["0s", "59s", "1m", "2h", "2d"]);
     }
 }

@@ -21,8 +21,10 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Patience;
+use crate::bridge::Bridge;
 use crate::events::Hub;
 use crate::http::{Activity, App, Gate, router};
+use crate::queue::Dispatcher;
 use crate::store::{NewTask, Principal, Store};
 use crate::voice::Voice;
 
@@ -44,7 +46,10 @@ impl World {
         let user_id = store.ensure_user("ann", "admin").await.unwrap();
         let who = Principal { user_id, name: "ann".into(), scopes: vec!["*".into()] };
         let activity = Arc::new(Activity::default());
+        let dispatcher = Dispatcher::new(store.clone(), 30);
         let app = App {
+            bridge: Bridge::new(store.clone(), dispatcher.clone(), CancellationToken::new()),
+            dispatcher,
             store: store.clone(),
             gate: Arc::new(Gate::new(Some((TOKEN, who.clone())))),
             workspaces: Arc::new(Workspaces::new(home.path())),

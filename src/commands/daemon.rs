@@ -1,0 +1,114 @@
+//! `cadence daemon`: runs agents on this machine for a server elsewhere.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use cadence_agent::claude::Claude;
+use cadence_agent::demo::Demo;
+use cadence_agent::runner::Agents;
+use nix::unistd::gethostname;
+use tokio_util::sync::CancellationToken;
+
+use super::Context;
+use super::serve::{allow_connections, default_workers, shutdown, start_log};
+use crate::checkout;
+use crate::client::Endpoint;
+use crate::daemon::{self, Config};
+use crate::error::{CommandError, CommandResult, Exit};
+
+mod unit;
+
+/// Repositories with a workspace prepared ahead, unless the settings say.
+const WARM_WORKSPACES: usize = 5;
+
+/// Run agents on this machine for a server elsewhere
+///
+/// Dials out to the server, so the machine needs no open port. Repositories stay cloned, and a task starts at once. What
+/// agents do is kept on disk until the server has it: the network may go, the server or this program may die, and nothing is
+/// lost. The log goes to standard error (CADENCE_LOG sets what is in it). SIGTERM gives running tasks back, to be
+/// continued by the next daemon on the same data.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  cadence tokens create --daemon build-box > token      on the side of the server
+  cadence daemon --server https://cadence.example.org --token-file token
+  cadence daemon --capacity 4 --label gpu --label linux
+  cadence daemon --print-unit systemd | sudo tee /etc/systemd/system/cadence-daemon.service")]
+pub struct Args {
+    /// What people call this machine [default: its host name]
+    #[arg(long)]
+    name: Option<String>,
+    /// Tasks that run at once
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    capacity: Option<u16>,
+    /// What tasks may ask for with `--on`; may be given several times
+    #[arg(long = "label", value_name = "LABEL")]
+    labels: Vec<String>,
+    /// Where mirrors, workspaces and spools are [environment: CADENCE_DATA_DIR]
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub data_dir: Option<PathBuf>,
+    /// Print a unit for the service manager, and end
+    #[arg(long, value_name = "KIND", value_enum, num_args = 0..=1, default_missing_value = unit::DEFAULT)]
+    print_unit: Option<unit::Kind>,
+}
+
+pub fn run(context: &Context, args: Args) -> CommandResult {
+    let program = std::env::current_exe()
+        .map_err(|error| CommandError::failed("cadence does not find its own program").caused_by(error))?;
+    let settings = &context.settings;
+    if let Some(kind) = args.print_unit {
+        let server = settings.server.as_ref().map(ToString::to_string);
+        std::io::stdout().lock().write_all(unit::text(kind, &program, server.as_deref()).as_bytes())?;
+        return Ok(Exit::Done);
+    }
+    let Some(url) = settings.server.clone() else {
+        return Err(CommandError::usage("the daemon does not know which server to work for")
+            .hint("Name it with --server URL, CADENCE_SERVER or `cadence config set server URL`."));
+    };
+    let Some(token) = settings.read_token()? else {
+        return Err(CommandError::usage("the daemon has no token for the server").hint(
+            "Make one where the server is with `cadence tokens create --daemon NAME`, and give it with --token-file or \
+             CADENCE_TOKEN.",
+        ));
+    };
+    start_log(settings, None)?;
+    allow_connections();
+    let labels = if args.labels.is_empty() { settings.labels.clone() } else { args.labels };
+    if let Some(label) = labels.iter().find(|label| label.is_empty() || label.len() > 50) {
+        return Err(CommandError::usage(format!("`{}` is no label: 1 to 50 bytes", crate::text::clean_line(label))));
+    }
+    let host = || gethostname().ok().and_then(|name| name.into_string().ok());
+    let capacity = args.capacity.map(u32::from).or(settings.workers.and_then(|n| u32::try_from(n).ok()));
+    let config = Config {
+        endpoint: Endpoint { url: url.clone(), token: Some(token) },
+        // A server that the same user starts on demand has a directory of its own.
+        data_dir: if settings.data_dir_named { settings.data_dir.clone() } else { settings.data_dir.join("daemon") },
+        name: args.name.or_else(host).unwrap_or_else(|| "a machine".to_owned()),
+        capacity: capacity.unwrap_or_else(|| u32::try_from(default_workers()).unwrap_or(4)),
+        labels,
+        agents: Agents::new(vec![Arc::new(Claude), Arc::new(Demo)]),
+        program,
+        environment: checkout::task_environment(checkout::environment(), &settings.environment),
+        warm_workspaces: settings.warm_workspaces.unwrap_or(WARM_WORKSPACES),
+    };
+    // Little is to be done here: agents are processes of their own.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| CommandError::failed("the daemon cannot be set up").caused_by(error))?;
+    let name = config.name.clone();
+    let ready = move || {
+        let line = format!("connected to {} as {}", url.as_str().trim_end_matches('/'), crate::text::clean_line(&name));
+        let mut out = std::io::stdout().lock();
+        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+    };
+    let ended = runtime.block_on(Box::pin(work(config, ready)));
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    ended.map(|()| Exit::Done)
+}
+
+async fn work(config: Config, ready: impl FnOnce() + Send) -> Result<(), CommandError> {
+    let stop: CancellationToken = shutdown(false)?;
+    daemon::run(config, stop, ready).await
+}
