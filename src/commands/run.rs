@@ -376,7 +376,7 @@ async fn body(
         }
     }
     // Another machine has its own paths, and gets only what the settings name.
-    body.environment = if local {
+    body.environment = if local && !elsewhere {
         checkout::task_environment(checkout::environment(), &settings.environment)
     } else {
         checkout::environment().filter(|(name, _)| settings.environment.contains(name)).collect()

@@ -97,10 +97,17 @@ pub async fn run(config: Config, stop: CancellationToken, ready: impl FnOnce() +
     });
     let mut runner = tokio::spawn(runner.work());
     let supervisor = tokio::spawn(notify::run(states.clone(), source.clone()));
-    announce(states, ready, &stop).await;
-    let ended = tokio::select! {
-        () = stop.cancelled() => Ok(()),
-        ended = &mut linked => ended.unwrap_or_else(|error| Err(CommandError::failed("the link broke down").caused_by(error))),
+    let connected = tokio::spawn(connected(states));
+    let mut ready = Some(ready);
+    tokio::pin!(connected);
+    let ended = loop {
+        tokio::select! {
+            () = stop.cancelled() => break Ok(()),
+            _ = &mut connected, if ready.is_some() => ready.take().map_or((), |ready| ready()),
+            ended = &mut linked => {
+                break ended.unwrap_or_else(|error| Err(CommandError::failed("the link broke down").caused_by(error)));
+            }
+        }
     };
     notify::stopping();
     closing.cancel();
@@ -118,26 +125,9 @@ pub async fn run(config: Config, stop: CancellationToken, ready: impl FnOnce() +
     ended
 }
 
-/// Tells once that it is connected.
-async fn announce(mut states: watch::Receiver<State>, ready: impl FnOnce() + Send, stop: &CancellationToken) {
-    let mut said = false;
-    let first = async {
-        loop {
-            match &*states.borrow_and_update() {
-                State::Connected => return true,
-                State::Lost(..) => said = true,
-                State::Dialling => {}
-            }
-            if states.changed().await.is_err() {
-                return false;
-            }
-        }
-    };
-    tokio::select! {
-        connected = first => if connected { ready() },
-        () = stop.cancelled() => {}
-    }
-    let _ = said;
+/// Ready when the server has taken this machine for the first time.
+async fn connected(mut states: watch::Receiver<State>) {
+    let _ = states.wait_for(|state| *state == State::Connected).await;
 }
 
 /// Ready when nothing is left to report.

@@ -17,6 +17,8 @@ use super::spool::{Outcome, Spool};
 
 /// Offers that wait for the runner: it asks for one at a time.
 const OFFERS: usize = 4;
+/// Variables that say where things are on a machine: a task brings those of another one.
+const OURS: &[&str] = &["PATH", "HOME", "USER", "LOGNAME", "SHELL", "TMPDIR", "SSH_AUTH_SOCK"];
 /// Pieces of transient text that wait to be sent; more are dropped.
 const DELTAS: usize = 256;
 
@@ -231,11 +233,12 @@ impl TaskSource for Source {
         let mut inbox = self.inbox.lock().await;
         self.wanting.store(true, Ordering::Relaxed);
         self.wake.notify_one();
-        let claim = tokio::select! {
+        let mut claim = tokio::select! {
             biased;
             () = self.closing.cancelled() => return Err(SourceError::Closed),
             claim = inbox.recv() => claim.ok_or(SourceError::Closed)?,
         };
+        claim.spec.environment.retain(|name, _| !OURS.contains(&name.as_str()));
         let (root, lease) = (self.root.clone(), claim.lease);
         let kept = tokio::task::spawn_blocking(move || Spool::create(&root, &claim).map(|spool| (spool, claim))).await;
         match kept {

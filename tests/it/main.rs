@@ -8,6 +8,7 @@ mod clients;
 mod clock;
 mod completion;
 mod conversation;
+mod daemon;
 mod dashboard;
 mod demo;
 mod disk;

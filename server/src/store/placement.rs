@@ -2,13 +2,13 @@
 
 use std::collections::HashMap;
 
-use cadence_protocol::Executor;
+use cadence_protocol::{EventData, Executor};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
-use super::rows::{optional_word, word};
-use super::{Store, StoreError};
+use super::rows::{self, optional_word, word};
+use super::{Store, StoreError, now};
 
 /// An attempt that somebody may take.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,17 +112,25 @@ impl Store {
         rows.iter().map(from_row).collect()
     }
 
-    /// Notes why tasks cannot run now, or that they can.
+    /// Notes why tasks cannot run now, or that they can. Why not is also told in the log.
     pub async fn note_reasons(&self, reasons: Vec<(Uuid, Option<String>)>) -> Result<(), StoreError> {
         self.write(move |tx| {
             Box::pin(async move {
-                for (task, reason) in reasons {
+                for (id, reason) in reasons {
+                    let Some(task) = rows::task(tx.conn, id).await?.filter(|task| task.pending_reason != reason) else {
+                        continue;
+                    };
                     sqlx::query("UPDATE tasks SET pending_reason = ? WHERE id = ?")
-                        .bind(reason)
-                        .bind(task)
+                        .bind(&reason)
+                        .bind(id)
                         .execute(&mut *tx.conn)
                         .await?;
-                    tx.changes.tasks.insert(task);
+                    tx.changes.tasks.insert(id);
+                    if let Some(reason) = reason {
+                        let told =
+                            EventData::Error { message: format!("It cannot run now: {reason}."), recoverable: true };
+                        tx.append(&task, task.attempt, [(now(), told)]).await?;
+                    }
                 }
                 Ok(())
             })

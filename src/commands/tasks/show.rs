@@ -1,9 +1,9 @@
 //! `cadence tasks show`.
 
-use cadence_protocol::Task;
+use cadence_protocol::{Task, short_id};
 
 use super::Context;
-use crate::client::Client;
+use crate::client::{Client, Rest};
 use crate::complete;
 use crate::error::{CommandResult, Exit};
 use crate::render::{BOLD, DIM, Line, PLAIN, markdown, status_word};
@@ -19,16 +19,24 @@ pub struct Args {
 }
 
 pub async fn run(context: &Context, client: &Client, args: Args) -> CommandResult {
-    let task = client.rest()?.select(&args.id).await?;
+    let rest = client.rest()?;
+    let task = rest.select(&args.id).await?;
     if context.json {
         context.terminal.json(&task)?;
     } else {
-        context.terminal.print(&lines(&task, context.terminal.columns()))?;
+        context.terminal.print(&lines(&task, machine(&rest, &task).await, context.terminal.columns()))?;
     }
     Ok(Exit::Done)
 }
 
-fn lines(task: &Task, width: Option<usize>) -> Vec<Line> {
+/// The name of the machine that it runs on, as far as it can be found out.
+async fn machine(rest: &Rest, task: &Task) -> Option<String> {
+    let id = task.machine_id?;
+    let known = rest.machines().await.ok().and_then(|list| list.machines.into_iter().find(|machine| machine.id == id));
+    Some(known.map_or_else(|| short_id(id), |machine| text::clean_line(&machine.name)))
+}
+
+fn lines(task: &Task, machine: Option<String>, width: Option<usize>) -> Vec<Line> {
     let mut lines: Vec<Line> = text::clean(&task.task_description).lines().map(|line| Line::of(BOLD, line)).collect();
     lines.push(Line::new());
     let (style, word) = status_word(task);
@@ -36,6 +44,9 @@ fn lines(task: &Task, width: Option<usize>) -> Vec<Line> {
     let plain = |value: String| Line::of(PLAIN, value);
     row("id", plain(task.id.to_string()));
     row("status", Line::of(style, word));
+    if let Some(reason) = &task.pending_reason {
+        row("waits", plain(text::clean_line(reason)));
+    }
     if let Some(reason) = task.end_reason {
         row("ended", plain(crate::render::ended(reason).to_owned()));
     }
@@ -47,6 +58,9 @@ fn lines(task: &Task, width: Option<usize>) -> Vec<Line> {
     row("repository", plain(task.repo_path.clone().or(task.repo_url.clone()).unwrap_or(task.repo_name.clone())));
     row("branch", plain(task.branch.clone()));
     row("base", plain(format!("{} {}", task.base_branch, task.base_commit.as_deref().unwrap_or_default())));
+    if let Some(machine) = machine {
+        row("machine", plain(machine));
+    }
     if !task.labels.is_empty() {
         row("labels", plain(task.labels.join(", ")));
     }

@@ -265,6 +265,9 @@ fn fact_lines(task: &Task, width: usize, state: &State) -> Vec<Line> {
     fact("agent", agent(task));
     fact("permission", task.permission_mode.to_string());
     fact("machine", machine(task).unwrap_or_else(|| "the server's own".to_owned()));
+    if let Some(reason) = &task.pending_reason {
+        fact("waits", clean_line(reason));
+    }
     fact("source", task.source.to_string().to_lowercase());
     fact("labels", task.labels.join(", "));
     fact("attempt", task.attempt.to_string());

@@ -3,6 +3,7 @@
 mod claude;
 mod command;
 mod http;
+mod machine;
 pub mod processes;
 mod proxy;
 mod redact;
@@ -23,8 +24,9 @@ use std::time::Duration;
 use cadence_fakes::messages::MessagesApi;
 use tempfile::TempDir;
 
-pub use command::{Cmd, Running, json_lines};
+pub use command::{Cmd, Finished, Running, json_lines};
 pub use http::{Http, runtime};
+pub use machine::{GitServer, Machine, Remote};
 pub use processes::{children, peak_memory};
 pub use proxy::Proxy;
 pub use redact::{redacted, snapshots};
