@@ -26,6 +26,8 @@ pub struct Task {
     pub prompt: String,
     /// Which of the repositories.
     pub repo: usize,
+    /// Whether it runs on a machine that dialled in.
+    pub far: bool,
     pub steer: Steer,
     pub outcome: Outcome,
     /// Whether a `cadence tasks logs -f` goes along.
@@ -47,6 +49,10 @@ pub enum Blow {
     Host(usize),
     /// Some agent dies, and the server lives until the stop.
     Agent(usize),
+    /// The link to a machine breaks, and both ends are told.
+    Cut(usize),
+    /// The link to a machine is gone for a while, and nobody is told.
+    Vanish(usize),
 }
 
 /// One life of the server.
@@ -57,10 +63,27 @@ pub struct Life {
     pub blow: Blow,
 }
 
+/// One life of a machine.
+#[derive(Clone, Debug)]
+pub struct FarLife {
+    /// Value of `CADENCE_FAULTS`.
+    pub faults: String,
+    pub blow: Blow,
+}
+
+impl FarLife {
+    /// One in which nothing breaks.
+    pub fn quiet() -> Self {
+        Self { faults: String::new(), blow: Blow::Stop(usize::MAX) }
+    }
+}
+
 #[derive(Debug)]
 pub struct Schedule {
     pub tasks: Vec<Task>,
     pub lives: Vec<Life>,
+    /// Of each machine; none: all tasks run where the server is.
+    pub machines: Vec<Vec<FarLife>>,
 }
 
 /// Points at which a server dies, and how often one is passed for each task, roughly.
@@ -89,8 +112,53 @@ impl Schedule {
         let tasks: Vec<_> = (0..tasks).map(|number| task(&mut rng, number, claude)).collect();
         // A life for every five tasks; when they are used up, the last one has no faults.
         let lives = (0..tasks.len() / 5).map(|_| life(&mut rng)).collect();
-        Self { tasks, lives }
+        Self { tasks, lives, machines: Vec::new() }
     }
+
+    /// The same with so many machines, which run two of three tasks; the server itself dies less often.
+    pub fn with_machines(seed: u64, tasks: usize, claude: usize, machines: usize) -> Self {
+        let mut schedule = Self::new(seed, tasks, claude);
+        let mut rng = Rng::with_seed(seed ^ 0xfa5);
+        for task in &mut schedule.tasks {
+            task.far = rng.u32(..3) > 0;
+        }
+        schedule.lives = (0..tasks / 10).map(|_| life(&mut rng)).collect();
+        schedule.machines = (0..machines).map(|_| (0..tasks / 8).map(|_| far_life(&mut rng)).collect()).collect();
+        schedule
+    }
+}
+
+/// Points at which a machine dies, and how often one is passed for each task, roughly.
+const FAR_DEADLY: &[(&str, u64)] = &[
+    ("claimed", 1),
+    ("mirrored", 1),
+    ("checked-out", 1),
+    ("prepared", 1),
+    ("launched", 1),
+    ("heard", 12),
+    ("in-tool", 4),
+    ("reporting", 12),
+    ("reported", 12),
+    ("finishing", 1),
+    ("committed", 1),
+    ("ended", 1),
+];
+
+fn far_life(rng: &mut Rng) -> FarLife {
+    let ends = rng.usize(1..6);
+    let blow = match rng.u32(..20) {
+        0..9 => {
+            let (point, often) = FAR_DEADLY[rng.usize(..FAR_DEADLY.len())];
+            let time = rng.u64(1..=often * 3);
+            return FarLife { faults: format!("{point}@{time}=kill"), blow: Blow::Fault };
+        }
+        9..12 => Blow::Kill(ends),
+        12..14 => Blow::PowerCut(ends),
+        14..16 => Blow::Stop(ends),
+        16..19 => Blow::Cut(ends),
+        _ => Blow::Vanish(ends),
+    };
+    FarLife { faults: String::new(), blow }
 }
 
 fn task(rng: &mut Rng, number: usize, claude: usize) -> Task {
@@ -102,6 +170,7 @@ fn task(rng: &mut Rng, number: usize, claude: usize) -> Task {
             agent: "claude",
             prompt,
             repo,
+            far: false,
             steer: Steer::Nothing,
             outcome: Outcome::Completed,
             followed: true,
@@ -123,7 +192,7 @@ fn task(rng: &mut Rng, number: usize, claude: usize) -> Task {
         2 => (Steer::Cancel, Outcome::Cancelled),
         _ => (Steer::Nothing, outcome),
     };
-    Task { agent: "demo", prompt: format!("{directives} Note {number}"), repo, steer, outcome, followed }
+    Task { agent: "demo", prompt: format!("{directives} Note {number}"), repo, far: false, steer, outcome, followed }
 }
 
 fn life(rng: &mut Rng) -> Life {
@@ -151,4 +220,6 @@ fn a_seed_is_a_schedule() {
     let schedule = |seed| format!("{:?}", Schedule::new(seed, 100, 50));
     assert_eq!(schedule(7), schedule(7));
     assert_ne!(schedule(7), schedule(8));
+    let far = |seed| format!("{:?}", Schedule::with_machines(seed, 100, 50, 2));
+    assert_eq!(far(7), far(7));
 }

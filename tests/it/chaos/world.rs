@@ -9,9 +9,10 @@ use nix::sys::signal::Signal;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
+use super::far::Far;
 use super::schedule::{Blow, Life, Outcome, Schedule, Steer};
 use crate::support::processes::{below, kill_hard};
-use crate::support::{Repo, Running, Server, TOKEN, TestEnv, assert_whole, of_type, runtime};
+use crate::support::{GitServer, Repo, Running, Server, TOKEN, TestEnv, assert_whole, of_type, runtime, until};
 
 /// Tasks that are under way at once.
 const AT_ONCE: usize = 10;
@@ -35,6 +36,9 @@ struct Live {
 }
 
 pub struct World {
+    /// Before what they need.
+    machines: Vec<Far>,
+    git: Option<GitServer>,
     env: TestEnv,
     repos: Vec<Repo>,
     schedule: Schedule,
@@ -57,7 +61,12 @@ impl World {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let _guard = runtime().enter();
         let client = Client::builder().no_proxy().timeout(Duration::from_secs(20)).build().unwrap();
-        Self { env, repos, schedule, rng: Rng::with_seed(!seed), client, port, tasks: Vec::new(), lives: 0 }
+        let url = format!("http://127.0.0.1:{port}");
+        let lives = schedule.machines.iter().cloned().enumerate();
+        let machines: Vec<_> = lives.map(|(number, lives)| Far::new(number, &url, lives)).collect();
+        let git = (!machines.is_empty()).then(|| GitServer::start(&env));
+        let rng = Rng::with_seed(!seed);
+        Self { machines, git, env, repos, schedule, rng, client, port, tasks: Vec::new(), lives: 0 }
     }
 
     /// Goes through the lives of the schedule until every task has ended.
@@ -91,6 +100,8 @@ impl World {
         let mut moved = (Instant::now(), self.state());
         while !self.all_ended() && serve.is_running() {
             self.look();
+            let all = self.ended();
+            self.machines.iter_mut().for_each(|machine| machine.look(&self.env, all));
             let ended = self.ended() - before;
             let old = begun.elapsed() > LONGEST_LIFE;
             let due = |ends: usize| ended >= ends || (old && ends != usize::MAX);
@@ -111,7 +122,13 @@ impl World {
             if self.state() != moved.1 {
                 moved = (Instant::now(), self.state());
             }
-            assert!(moved.0.elapsed() < STANDSTILL, "nothing moves: {:?}\n{}", moved.1, serve.stderr.text());
+            assert!(
+                moved.0.elapsed() < STANDSTILL,
+                "nothing moves: {:?}\n{}\n{}",
+                moved.1,
+                serve.stderr.text(),
+                self.far_said()
+            );
             std::thread::park_timeout(TICK);
         }
         if serve.is_running() {
@@ -129,6 +146,10 @@ impl World {
         }
         kill_hard(found[self.rng.usize(..found.len())].0);
         true
+    }
+
+    fn far_said(&self) -> String {
+        self.machines.iter().map(Far::said).collect::<Vec<_>>().join("\n---\n")
     }
 
     fn ended(&self) -> usize {
@@ -171,10 +192,15 @@ impl World {
         let plan = self.schedule.tasks[number].clone();
         let mut environment = self.env.model();
         environment["CADENCE_DEMO_SECONDS"] = "0".into();
-        let body = json!({
-            "taskDescription": plan.prompt, "agent": plan.agent, "repoPath": self.repos[plan.repo].arg(),
-            "environment": environment,
-        });
+        let repo = &self.repos[plan.repo];
+        let mut body = json!({ "taskDescription": plan.prompt, "agent": plan.agent, "environment": environment });
+        match self.git.as_ref().filter(|_| plan.far) {
+            Some(git) => {
+                body["repoUrl"] = git.url(repo).into();
+                body["executor"] = "daemon".into();
+            }
+            None => body["repoPath"] = repo.arg().into(),
+        }
         let task = self.post("/api/tasks", &body, Some(&format!("task {number}")))?;
         let id = task["id"].as_str()?.to_owned();
         let follower = plan.followed.then(|| {
@@ -247,11 +273,18 @@ fn is_end(status: &str) -> bool {
 impl World {
     /// After it all: every task is as it would be without it, and nobody missed anything.
     pub fn check(self) {
-        let Self { env, repos, schedule, port, tasks, lives, .. } = self;
+        let Self { mut machines, git, env, repos, schedule, port, tasks, lives, .. } = self;
         let listen = format!("127.0.0.1:{port}");
         let data = env.path("serve");
         let serve = env.cadence(["serve", "--listen", &listen, "--data-dir", data.to_str().unwrap()]);
         let server = Server::start_with(serve);
+        for machine in &mut machines {
+            machine.calm(&env, tasks.len());
+        }
+        until("all machines", || {
+            let list = server.http().get("/api/machines").status(200).json();
+            list["machines"].as_array().unwrap().iter().filter(|m| m["connected"] == true).count() == machines.len()
+        });
         let mut attempts = 0;
         for live in tasks {
             let plan = &schedule.tasks[live.number];
@@ -275,7 +308,10 @@ impl World {
             let repo = &repos[plan.repo];
             if status == "completed" && !told {
                 let file = if plan.agent == "claude" { "hello.txt" } else { "cadence-demo.md" };
-                let text = repo.show(branch, file);
+                let text = match plan.far {
+                    true => server.http().get(&format!("/api/tasks/{}/diff", live.id)).status(200).text,
+                    false => repo.show(branch, file),
+                };
                 let wanted =
                     if plan.agent == "claude" { "hello world".into() } else { format!("asked: Note {}", live.number) };
                 assert!(text.contains(&wanted), "{text:?}: {}", what());
@@ -284,7 +320,11 @@ impl World {
                 let told = of_type(&events, "message").iter().filter(|e| e["text"] == MESSAGE).count();
                 assert!(told <= 1, "{}", what());
                 if told == 1 {
-                    assert!(repo.show(branch, "told.txt").contains("told"), "{}", what());
+                    let text = match plan.far {
+                        true => server.http().get(&format!("/api/tasks/{}/diff", live.id)).status(200).text,
+                        false => repo.show(branch, "told.txt"),
+                    };
+                    assert!(text.contains("told"), "{}", what());
                 }
             }
             if let Some(follower) = live.follower {
@@ -303,7 +343,12 @@ impl World {
             assert_eq!(repo.git(["status", "--porcelain"]), "");
             assert_eq!(repo.git(["rev-list", "--count", "main"]).trim(), "1");
         }
-        eprintln!("chaos: {} tasks in {attempts} attempts over {lives} lives of the server", schedule.tasks.len());
+        let far: usize = machines.iter().map(|machine| machine.count).sum();
+        eprintln!(
+            "chaos: {} tasks in {attempts} attempts over {lives} lives of the server and {far} of machines",
+            schedule.tasks.len()
+        );
+        drop((machines, server, git));
     }
 }
 
