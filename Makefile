@@ -17,7 +17,7 @@ help:
 	@echo 'make test    run all tests (FILTER=name for some)'
 	@echo 'make check   formatting, lints, feature combinations, licences'
 	@echo 'make chaos   1,000 tasks while everything fails at random (SEED=n repeats a run, TASKS=n)'
-	@echo 'make bench   measure it beside floors and peers (PART=events, api, fanout, program, workspace, dashboard, vocabulary,'
+	@echo 'make bench   measure it beside floors and peers (PART=events, api, fanout, program, workspace, daemon, dashboard, vocabulary,'
 	@echo '             restore or voice for one)'
 	@echo 'make picture draw the README'\''s picture of the dashboard anew, from the real program'
 	@echo 'make tools   install what the tests and checks need'

@@ -2,39 +2,19 @@
 #![cfg(target_os = "linux")]
 
 use std::fs;
-use std::path::PathBuf;
 
 use cadence_fakes::messages::Scenario;
 use serde_json::{Value, json};
 
+use crate::support::clock::{self, set};
 use crate::support::{DEADLINE, Http, Server, TestEnv, assert_whole, of_type, until};
-
-/// The library that stands between a program and the clock.
-fn library() -> PathBuf {
-    let places =
-        fs::read_dir("/usr/lib").unwrap().flatten().map(|entry| entry.path().join("faketime/libfaketime.so.1"));
-    places.into_iter().find(|path| path.is_file()).expect("libfaketime is needed: run `make tools`")
-}
 
 /// A server whose clock is set by what stands in a file, such as `+5h`. The time that goes by evenly is left alone.
 fn server(env: &TestEnv) -> Server {
     let data = env.path("serve");
     let serve = env.cadence(["serve", "--listen", "127.0.0.1:0", "--data-dir", data.to_str().unwrap()]);
     set(env, "+0");
-    let serve = serve
-        .args(["--lease-secs", "3", "--idle-exit", "3h"])
-        .env("LD_PRELOAD", library())
-        .env("FAKETIME_TIMESTAMP_FILE", env.path("clock"))
-        .env("FAKETIME_NO_CACHE", "1")
-        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-        .env("DONT_FAKE_MONOTONIC", "1");
-    Server::start_with(serve)
-}
-
-fn set(env: &TestEnv, offset: &str) {
-    let new = env.path("clock.new");
-    fs::write(&new, format!("{offset}\n")).unwrap();
-    fs::rename(new, env.path("clock")).unwrap();
+    Server::start_with(clock::give(env, serve.args(["--lease-secs", "3", "--idle-exit", "3h"])))
 }
 
 /// The hour that the server takes it to be, counted from 1970.

@@ -108,7 +108,7 @@ async fn settle() {
     tokio::time::sleep(Duration::from_millis(500)).await;
 }
 
-async fn connected(server: &Server, count: usize, room: Option<u32>) -> Vec<Peer> {
+pub async fn connected(server: &Server, count: usize, room: Option<u32>) -> Vec<Peer> {
     let mut peers = Vec::new();
     for _ in 0..count {
         peers.push(Peer::connect(&server.url, room).await);
@@ -117,7 +117,7 @@ async fn connected(server: &Server, count: usize, room: Option<u32>) -> Vec<Peer
 }
 
 /// Subscribes all, and reads what there is.
-async fn subscribe(peers: &mut Vec<Peer>, task: &Task) {
+pub async fn subscribe(peers: &mut Vec<Peer>, task: &Task) {
     for peer in peers.iter_mut() {
         peer.subscribe(task.id).await;
     }
@@ -131,7 +131,7 @@ async fn subscribe(peers: &mut Vec<Peer>, task: &Task) {
 
 /// Lets the task go on, reads it to its end at every subscriber, and gives deliveries a second and the p99 of their delay in
 /// milliseconds.
-async fn run(server: &Server, task: Uuid, peers: &mut Vec<Peer>) -> (f64, f64) {
+pub async fn run(server: &Server, task: Uuid, peers: &mut Vec<Peer>) -> (f64, f64) {
     let shared = Rc::<Shared>::default();
     server.let_go(task).await;
     let started = Instant::now();

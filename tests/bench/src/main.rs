@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod api;
+mod daemon;
 mod dashboard;
 mod events;
 mod fanout;
@@ -49,6 +50,9 @@ fn main() -> ExitCode {
     }
     if "dashboard".contains(&wanted) {
         runtime.block_on(dashboard::measure(&mut results));
+    }
+    if "daemon".contains(&wanted) {
+        daemon::measure(&mut results);
     }
     if "restore".contains(&wanted) {
         restore::measure(&mut results);

@@ -80,7 +80,12 @@ impl Server {
             "taskDescription": format!("[[ask]]{script}"), "agent": "demo", "repoPath": repository,
             "environment": {"CADENCE_DEMO_SECONDS": "0"},
         });
-        let task: Task = serde_json::from_str(&self.post("/api/tasks", &body).await).unwrap();
+        self.held_with(&body).await
+    }
+
+    /// Creates a task that asks, and waits until it does.
+    pub async fn held_with(&self, body: &Value) -> Task {
+        let task: Task = serde_json::from_str(&self.post("/api/tasks", body).await).unwrap();
         loop {
             let now: Task = serde_json::from_str(&self.get(&format!("/api/tasks/{}", task.id)).await).unwrap();
             if now.status == TaskStatus::Waiting {

@@ -75,13 +75,13 @@ pub async fn measure(results: &mut Results) {
 }
 
 /// A repository of 5,000 files and 20 MB, as a clone has it: in one pack.
-struct Repository {
+pub struct Repository {
     path: PathBuf,
     home: PathBuf,
 }
 
 impl Repository {
-    fn make(home: &Path) -> Self {
+    pub fn make(home: &Path) -> Self {
         let repository = Self { path: home.join("repository"), home: home.to_owned() };
         std::fs::create_dir(&repository.path).unwrap();
         repository.git(&["init", "-q", "-b", "main"]);
@@ -114,7 +114,7 @@ impl Repository {
 
     /// What `git worktree add` takes. Nothing is removed before the end: ext4 looks long for a number for a new file where
     /// many were given back in the last minutes.
-    fn worktree(&self, name: &str) -> Duration {
+    pub fn worktree(&self, name: &str) -> Duration {
         let path = self.home.join(name);
         let path = path.to_str().unwrap();
         settle();
@@ -136,7 +136,7 @@ impl Repository {
 }
 
 /// What was measured before leaves files that the disk has yet to get. Whoever commits next would wait for it.
-fn settle() {
+pub fn settle() {
     assert!(Command::new("sync").status().unwrap().success());
 }
 

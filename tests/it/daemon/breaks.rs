@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::World;
-use crate::support::{Machine, Proxy, Remote, Server, assert_whole, of_type, until, until_some};
+use crate::support::{
+    Machine, Proxy, Remote, Server, SmallDisk, assert_whole, clock, fill, of_type, until, until_some,
+};
 
 /// A task that stops in its middle until it is answered.
 const STOPS: &str = "[[run echo before]] stop [[ask echo asked]] and [[run echo after]]";
@@ -165,4 +167,50 @@ fn a_machine_that_came_back_with_a_copied_identity_takes_the_place_of_the_other(
     std::fs::copy(world.machine.data().join("machine.json"), copied.join("machine.json")).unwrap();
     let _copy = Machine::start(&world.env, "copy", world.server.url(), []);
     world.machine.ends().code(1).complains("another daemon with the identity of this machine has connected");
+}
+
+#[test]
+fn a_machine_whose_disk_is_full_waits_for_room_and_loses_nothing() {
+    let mut world = World::new();
+    world.machine.stop();
+    let place = world.env.path("machines/small");
+    let disk = SmallDisk::mount(&place, "24m");
+    let small = Machine::start(&world.env, "small", world.server.url(), []);
+    let gate = world.env.path("gate");
+    let task =
+        world.task(&format!("[[run while [ ! -e {} ]; do sleep 0.05; done]] and [[events 300]]", gate.display()));
+    task.wait_event("tool_use", "gate");
+    let filler = place.join("filler");
+    fill(&filler);
+    std::fs::write(&gate, "").unwrap();
+    until("a full disk that is told", || small.said().contains("the spool cannot be written"));
+    assert_ne!(task.show()["status"], "completed");
+    std::fs::remove_file(&filler).unwrap();
+    task.wait_status(&["completed"]);
+    assert_whole(&task.events(), 1);
+    drop(small);
+    drop(disk);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_clock_that_jumps_on_the_machine_changes_nothing() {
+    let mut world = World::new();
+    world.machine.stop();
+    clock::set(&world.env, "+0");
+    let mut odd = Machine::start_unconnected(&world.env, "odd", world.server.url(), []);
+    odd.stop();
+    odd.start_as(clock::give(&world.env, odd.command(&world.env)));
+    odd.wait_connected();
+    // For longer than a lease of the server lasts.
+    let task = world.task("[[events 80 10]]");
+    for (seen, offset) in [(15, "+9h"), (35, "-9d"), (60, "+0")] {
+        until("more events", || task.show()["lastSeq"].as_u64().unwrap() > seen);
+        clock::set(&world.env, offset);
+    }
+    task.wait_status(&["completed"]);
+    let events = task.events();
+    assert_whole(&events, 1);
+    assert_eq!(of_type(&events, "task_started").len(), 1);
+    assert!(!odd.said().contains("the lease is lost"), "{}", odd.said());
 }

@@ -87,8 +87,13 @@ impl Machine {
 
     /// Starts it where it ended, with its data.
     pub fn start_again(&mut self, env: &TestEnv) {
+        self.start_as(self.command(env));
+    }
+
+    /// Starts it where it ended, by a command of one's own.
+    pub fn start_as(&mut self, cmd: Cmd) {
         assert!(self.running.is_none(), "it runs");
-        self.running = Some(self.command(env).start());
+        self.running = Some(cmd.start());
     }
 
     pub fn wait_connected(&self) {

@@ -1,7 +1,9 @@
 //! What the stories stand on: a home of their own, a scripted model, real repositories, the built program.
 
 mod claude;
+pub mod clock;
 mod command;
+mod disk;
 mod http;
 mod machine;
 pub mod processes;
@@ -25,6 +27,7 @@ use cadence_fakes::messages::MessagesApi;
 use tempfile::TempDir;
 
 pub use command::{Cmd, Finished, Running, json_lines};
+pub use disk::{SmallDisk, fill};
 pub use http::{Http, runtime};
 pub use machine::{GitServer, Machine, Remote};
 pub use processes::{children, peak_memory};
