@@ -2,12 +2,14 @@
 
 mod dashboard;
 mod file;
+mod isolation;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cadence_agent::sandbox::Policy;
 use cadence_protocol::PermissionMode;
 use directories::ProjectDirs;
 use secrecy::SecretString;
@@ -88,6 +90,8 @@ pub struct Settings {
     pub timeout: Option<Duration>,
     /// Names of further variables that tasks bring along.
     pub environment: Vec<String>,
+    /// What the server keeps agents to.
+    pub policy: Policy,
     pub workers: Option<usize>,
     pub warm_workspaces: Option<usize>,
     /// How long the server keeps archived tasks; none: for ever.
@@ -183,6 +187,7 @@ impl Settings {
             (None, Some(address)) => Some((address, from_file())),
             (None, None) => None,
         };
+        let policy = file.sandbox.policy(&file.limits, &|path| expand(path, env));
         Ok(Self {
             server,
             server_origin,
@@ -198,6 +203,7 @@ impl Settings {
             max_turns: file.max_turns,
             timeout: file.timeout.map(|timeout| timeout.0),
             environment: file.environment.into_iter().map(|name| name.0).collect(),
+            policy,
             workers: file.workers,
             warm_workspaces: file.warm_workspaces,
             keep_archived: file.keep_archived_days.map(|days| days.0),
@@ -206,6 +212,26 @@ impl Settings {
             dashboard: file.dashboard,
             path,
         })
+    }
+
+    /// Everything that holds what is stored or lets somebody in: of this server, and of the one that starts on demand.
+    pub fn own_places(&self) -> Vec<PathBuf> {
+        let usual = directories().ok().map(|usual| usual.data_dir().to_owned());
+        let run = process_environment("XDG_RUNTIME_DIR").map(|run| PathBuf::from(run).join("cadence"));
+        let own = [self.data_dir.clone(), self.runtime_dir.clone()].into_iter();
+        own.chain(usual)
+            .chain(run)
+            .chain(self.token_path().map(Path::to_owned))
+            .filter_map(|path| std::path::absolute(path).ok())
+            .collect()
+    }
+
+    /// The file that holds the token, where one was named.
+    fn token_path(&self) -> Option<&Path> {
+        match &self.token {
+            Some(TokenSource::File(path, _)) => Some(path),
+            _ => None,
+        }
     }
 
     /// The token that was given, where one was.

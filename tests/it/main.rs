@@ -14,6 +14,7 @@ mod disk;
 mod fakes;
 mod flood;
 mod hostile;
+mod isolation;
 mod limits;
 mod recovery;
 mod run;
