@@ -69,6 +69,7 @@ pub fn main() -> ExitCode {
     // Processes that agents run under come first: they need nothing of what follows.
     match std::env::args_os().nth(1) {
         Some(name) if name == "host" => return cadence_agent::host::run(),
+        Some(name) if name == "confine" => return cadence_agent::sandbox::run(),
         Some(name) if name == "demo-agent" => return cadence_agent::demo::run(),
         _ => {}
     }

@@ -27,6 +27,8 @@ pub struct ServeConfig {
     /// Agent of tasks that name none.
     pub default_agent: String,
     pub retention: Retention,
+    /// What agents are kept to on this machine.
+    pub policy: cadence_agent::sandbox::Policy,
     pub voice: cadence_speech::Settings,
     /// Reads them again, where people change them while the server runs.
     pub voice_reload: Option<crate::VoiceReload>,

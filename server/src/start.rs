@@ -115,6 +115,7 @@ pub async fn serve(
         agents,
         workspaces: workspaces.clone(),
         program: config.program.clone(),
+        policy: config.policy,
         limit: config.workers,
         environment: inherited(),
         closing: closing.clone(),

@@ -39,6 +39,7 @@ fn config(data_dir: PathBuf) -> ServeConfig {
         lease_secs: 30,
         default_agent: "demo".into(),
         retention: Retention::default(),
+        policy: cadence_agent::sandbox::Policy::default(),
         voice: cadence_speech::Settings::default(),
         voice_reload: None,
         voice_environment: std::collections::BTreeMap::new(),

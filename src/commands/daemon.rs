@@ -7,13 +7,16 @@ use std::sync::Arc;
 use cadence_agent::claude::Claude;
 use cadence_agent::demo::Demo;
 use cadence_agent::runner::Agents;
+use cadence_protocol::SandboxMode;
 use nix::unistd::gethostname;
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
-use super::serve::{allow_connections, default_workers, shutdown, start_log};
+use super::run::{SANDBOXES, sandbox};
+use super::serve::{allow_connections, default_workers, policy, shutdown, start_log};
 use crate::checkout;
 use crate::client::Endpoint;
+use crate::complete;
 use crate::daemon::{self, Config};
 use crate::error::{CommandError, CommandResult, Exit};
 
@@ -44,6 +47,9 @@ pub struct Args {
     /// What tasks may ask for with `--on`; may be given several times
     #[arg(long = "label", value_name = "LABEL")]
     labels: Vec<String>,
+    /// What of the machine agents may touch, unless a task says [default: workspace, where the machine can enforce it]
+    #[arg(long, value_name = "strict|workspace|off", value_parser = sandbox, add = complete::words(SANDBOXES))]
+    sandbox: Option<SandboxMode>,
     /// Where mirrors, workspaces and spools are [environment: CADENCE_DATA_DIR]
     #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     pub data_dir: Option<PathBuf>,
@@ -77,17 +83,19 @@ pub fn run(context: &Context, args: Args) -> CommandResult {
     if let Some(label) = labels.iter().find(|label| label.is_empty() || label.len() > 50) {
         return Err(CommandError::usage(format!("`{}` is no label: 1 to 50 bytes", crate::text::clean_line(label))));
     }
+    let data_dir = if settings.data_dir_named { settings.data_dir.clone() } else { settings.data_dir.join("daemon") };
     let host = || gethostname().ok().and_then(|name| name.into_string().ok());
     let capacity = args.capacity.map(u32::from).or(settings.workers.and_then(|n| u32::try_from(n).ok()));
     let config = Config {
         endpoint: Endpoint { url: url.clone(), token: Some(token) },
         // A server that the same user starts on demand has a directory of its own.
-        data_dir: if settings.data_dir_named { settings.data_dir.clone() } else { settings.data_dir.join("daemon") },
+        data_dir: data_dir.clone(),
         name: args.name.or_else(host).unwrap_or_else(|| "a machine".to_owned()),
         capacity: capacity.unwrap_or_else(|| u32::try_from(default_workers()).unwrap_or(4)),
         labels,
         agents: Agents::new(vec![Arc::new(Claude), Arc::new(Demo)]),
         program,
+        policy: policy(settings, Some(&data_dir), args.sandbox),
         environment: checkout::task_environment(checkout::environment(), &settings.environment),
         warm_workspaces: settings.warm_workspaces.unwrap_or(WARM_WORKSPACES),
     };

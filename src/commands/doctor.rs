@@ -1,5 +1,6 @@
 //! `cadence doctor`: whether what is needed is there.
 
+mod isolation;
 mod voice;
 
 use std::collections::BTreeMap;
@@ -98,6 +99,7 @@ pub async fn run(
         Ok(settings) => {
             checks.push(Check::new("settings", State::Ok, found_settings(&settings.path)));
             checks.push(server(settings).await);
+            checks.extend(isolation::checks(&settings.policy));
             checks.push(disk(&settings.data_dir));
             checks.push(database(&settings.data_dir).await);
             checks.extend(voice::checks(settings).await);

@@ -51,6 +51,9 @@ pub enum Command {
     /// Process that an agent runs under
     #[command(hide = true)]
     Host,
+    /// Program that becomes an agent with fewer rights
+    #[command(hide = true)]
+    Confine,
     /// The scripted agent
     #[command(hide = true)]
     DemoAgent,
@@ -85,7 +88,7 @@ impl Context {
             Command::Completions(args) => return completions::run(&args),
             Command::Man(args) => return man::run(&args),
             Command::Config(args) => return config::run(&args, flags, json),
-            Command::Host | Command::DemoAgent => return Ok(Exit::Usage),
+            Command::Host | Command::Confine | Command::DemoAgent => return Ok(Exit::Usage),
             _ => {}
         }
         let settings = Settings::load(flags, &process_environment);
@@ -114,6 +117,7 @@ impl Context {
             | Command::Config(_)
             | Command::Doctor(_)
             | Command::Host
+            | Command::Confine
             | Command::DemoAgent => Ok(Exit::Usage),
         }
     }

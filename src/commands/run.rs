@@ -4,7 +4,8 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use cadence_protocol::{
-    Approval, ApprovalKind, CreateTask, EndReason, Executor, MAX_DESCRIPTION, PermissionMode, Task, TaskSourceKind,
+    Approval, ApprovalKind, CreateTask, EndReason, Executor, MAX_DESCRIPTION, PermissionMode, SandboxMode, Task,
+    TaskSourceKind,
 };
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -54,6 +55,10 @@ pub struct Args {
     /// What it may do without asking: nothing but read, edits in its workspace, or everything [default: edits]
     #[arg(long, value_name = "ask|edits|all", value_parser = permission, add = complete::words(&["ask", "edits", "all"]))]
     permission: Option<PermissionMode>,
+    /// What of the machine it may touch: its workspace and caches, also read everything else, or all that you may
+    /// [default: as the server is set]
+    #[arg(long, value_name = "strict|workspace|off", value_parser = sandbox, add = complete::words(SANDBOXES))]
+    sandbox: Option<SandboxMode>,
     /// US dollars that it may spend
     #[arg(long, value_name = "USD", value_parser = budget, allow_negative_numbers = true)]
     budget: Option<f64>,
@@ -90,6 +95,13 @@ fn executor(text: &str) -> Result<Executor, String> {
 }
 
 fn permission(text: &str) -> Result<PermissionMode, String> {
+    text.parse()
+}
+
+/// Names of the sandboxes that there are.
+pub const SANDBOXES: &[&str] = &["strict", "workspace", "off"];
+
+pub fn sandbox(text: &str) -> Result<SandboxMode, String> {
     text.parse()
 }
 
@@ -342,6 +354,7 @@ async fn body(
         labels: args.labels.clone(),
         executor: args.executor,
         permission_mode: args.permission.or(settings.permission),
+        sandbox: args.sandbox,
         budget_usd: args.budget.or(settings.budget),
         max_turns: args.max_turns.or(settings.max_turns),
         timeout_secs: args.timeout.or(settings.timeout).map(|timeout| timeout.as_secs().max(1)),

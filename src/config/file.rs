@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use toml_edit::DocumentMut;
 
 use super::ColorWhen;
+use super::isolation::{Limits, Sandbox};
 use crate::error::CommandError;
 
 #[derive(Debug, Default, Deserialize)]
@@ -34,6 +35,10 @@ pub(super) struct File {
     pub warm_workspaces: Option<usize>,
     pub keep_archived_days: Option<Days>,
     pub keep_logs_days: Option<Days>,
+    #[serde(default)]
+    pub sandbox: Sandbox,
+    #[serde(default)]
+    pub limits: Limits,
     #[serde(default)]
     pub voice: cadence_speech::Settings,
     #[serde(default)]
@@ -144,6 +149,17 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Number,
         about: "days after which agents' raw logs are deleted; none: 30",
     },
+    Key {
+        name: "sandbox.mode",
+        kind: Kind::Text,
+        about: "what of the machine agents may touch: strict, workspace, off; none: workspace, where it can be enforced",
+    },
+    Key { name: "sandbox.read", kind: Kind::List, about: "further places that `strict` lets agents read" },
+    Key { name: "sandbox.write", kind: Kind::List, about: "further places that agents may write" },
+    Key { name: "limits.memory", kind: Kind::Text, about: "memory of one agent with what it starts, like 4G" },
+    Key { name: "limits.cpu", kind: Kind::Decimal, about: "processors of one agent, like 1.5" },
+    Key { name: "limits.processes", kind: Kind::Number, about: "processes and threads of one agent; none: 4096" },
+    Key { name: "limits.wall_clock", kind: Kind::Text, about: "most time that any task may run, like 2h" },
     Key {
         name: "voice.engines",
         kind: Kind::List,
@@ -348,7 +364,7 @@ mod tests {
 
     #[test]
     fn errors_say_the_line() {
-        insta::assert_snapshot!(message("agent = \"claude\"\nmodle = \"x\"\n"), @"config.toml, line 2: unknown field `modle`, expected one of `server`, `token_file`, `color`, `data_dir`, `listen`, `agent`, `model`, `permission`, `budget`, `max_turns`, `timeout`, `environment`, `workers`, `warm_workspaces`, `keep_archived_days`, `keep_logs_days`, `voice`, `dashboard`");
+        insta::assert_snapshot!(message("agent = \"claude\"\nmodle = \"x\"\n"), @"config.toml, line 2: unknown field `modle`, expected one of `server`, `token_file`, `color`, `data_dir`, `listen`, `agent`, `model`, `permission`, `budget`, `max_turns`, `timeout`, `environment`, `workers`, `warm_workspaces`, `keep_archived_days`, `keep_logs_days`, `sandbox`, `limits`, `voice`, `dashboard`");
         insta::assert_snapshot!(message("permission = \"bypass\"\n"), @"config.toml, line 1: unknown variant `bypass`, expected one of `ask`, `edits`, `all`");
         insta::assert_snapshot!(message("\n\ntimeout = \"soon\"\n"), @"config.toml, line 3: `soon` is no duration; write it like 30s, 10m or 1h30m");
         insta::assert_snapshot!(message("budget = -1.0\n"), @"config.toml, line 1: a budget must be more than nothing");

@@ -2,12 +2,14 @@
 
 mod dashboard;
 mod file;
+mod isolation;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use cadence_agent::sandbox::Policy;
 use cadence_protocol::PermissionMode;
 use directories::ProjectDirs;
 use secrecy::SecretString;
@@ -90,6 +92,8 @@ pub struct Settings {
     pub timeout: Option<Duration>,
     /// Names of further variables that tasks bring along.
     pub environment: Vec<String>,
+    /// What the server keeps agents to.
+    pub policy: Policy,
     pub workers: Option<usize>,
     /// What tasks may ask for of this machine.
     pub labels: Vec<String>,
@@ -187,6 +191,7 @@ impl Settings {
             (None, Some(address)) => Some((address, from_file())),
             (None, None) => None,
         };
+        let policy = file.sandbox.policy(&file.limits, &|path| expand(path, env));
         Ok(Self {
             server,
             server_origin,
@@ -203,6 +208,7 @@ impl Settings {
             max_turns: file.max_turns,
             timeout: file.timeout.map(|timeout| timeout.0),
             environment: file.environment.into_iter().map(|name| name.0).collect(),
+            policy,
             workers: file.workers,
             labels: file.labels,
             warm_workspaces: file.warm_workspaces,
@@ -212,6 +218,26 @@ impl Settings {
             dashboard: file.dashboard,
             path,
         })
+    }
+
+    /// Everything that holds what is stored or lets somebody in: of this server, and of the one that starts on demand.
+    pub fn own_places(&self) -> Vec<PathBuf> {
+        let usual = directories().ok().map(|usual| usual.data_dir().to_owned());
+        let run = process_environment("XDG_RUNTIME_DIR").map(|run| PathBuf::from(run).join("cadence"));
+        let own = [self.data_dir.clone(), self.runtime_dir.clone()].into_iter();
+        own.chain(usual)
+            .chain(run)
+            .chain(self.token_path().map(Path::to_owned))
+            .filter_map(|path| std::path::absolute(path).ok())
+            .collect()
+    }
+
+    /// The file that holds the token, where one was named.
+    fn token_path(&self) -> Option<&Path> {
+        match &self.token {
+            Some(TokenSource::File(path, _)) => Some(path),
+            _ => None,
+        }
     }
 
     /// The token that was given, where one was.

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use cadence_agent::host::{kill_marked, marker};
 use cadence_agent::runner::{Agents, Runner};
+use cadence_agent::sandbox::Policy;
 use cadence_agent::workspace::Workspaces;
 use cadence_server::{DataLock, ServeError};
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,8 @@ pub struct Config {
     pub labels: Vec<String>,
     pub agents: Agents,
     pub program: PathBuf,
+    /// What agents are kept to.
+    pub policy: Policy,
     /// What every agent gets; what a task brings lies over it.
     pub environment: BTreeMap<String, String>,
     pub warm_workspaces: usize,
@@ -76,6 +79,7 @@ pub async fn run(config: Config, stop: CancellationToken, ready: impl FnOnce() +
         agents: config.agents,
         workspaces: workspaces.clone(),
         program: config.program,
+        policy: config.policy,
         environment: config.environment,
         limit: config.capacity as usize,
         closing: closing.clone(),

@@ -2,6 +2,7 @@
 
 mod diff;
 mod event;
+mod isolation;
 mod markdown;
 mod summary;
 mod table;
@@ -13,6 +14,7 @@ use crate::text;
 
 pub use diff::diff;
 pub use event::{EventRenderer, REQUEST_LINES, request, tool_summary};
+pub use isolation::{memory, sandbox};
 pub use markdown::markdown;
 pub use summary::{Summary, ended, status_word};
 pub use table::table;

@@ -15,6 +15,7 @@ mod disk;
 mod fakes;
 mod flood;
 mod hostile;
+mod isolation;
 mod limits;
 mod recovery;
 mod run;

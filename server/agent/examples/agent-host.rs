@@ -1,4 +1,5 @@
-//! The smallest program that can serve as host: what `cadence host` and `cadence demo-agent` are in the real one. The
+//! The smallest program that can serve as host: what `cadence host`, `cadence confine` and
+//! `cadence demo-agent` are in the real one. The
 //! package's tests use it.
 
 use std::process::ExitCode;
@@ -6,9 +7,10 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("host") => cadence_agent::host::run(),
+        Some("confine") => cadence_agent::sandbox::run(),
         Some("demo-agent") => cadence_agent::demo::run(),
         _ => {
-            eprintln!("usage: agent-host host | demo-agent …");
+            eprintln!("usage: agent-host host | confine … | demo-agent …");
             ExitCode::from(2)
         }
     }

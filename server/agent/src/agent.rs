@@ -9,6 +9,8 @@ use cadence_protocol::{CommandBody, EventData, PermissionMode, Usage};
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
+use crate::sandbox::Bounds;
+
 /// A future that can be kept in a box; agents are chosen at run time.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -60,6 +62,8 @@ pub struct Launch {
     pub lock: Option<PathBuf>,
     /// File that the agent's raw lines and its stderr are appended to, for diagnosis.
     pub raw_log: Option<PathBuf>,
+    /// What the agent's process is kept to: goes into its [`HostSpec`](crate::host::HostSpec) as it is.
+    pub bounds: Bounds,
 }
 
 /// Whether a session is new or goes on.

@@ -8,6 +8,7 @@ pub mod git;
 pub mod host;
 pub mod project;
 pub mod runner;
+pub mod sandbox;
 pub mod source;
 pub mod workspace;
 

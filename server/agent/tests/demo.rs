@@ -42,6 +42,7 @@ impl Stage {
             host: host_program(),
             lock: None,
             raw_log: Some(home.path().join("agent.log")),
+            bounds: cadence_agent::sandbox::Bounds::default(),
         };
         Self { home, work, launch }
     }

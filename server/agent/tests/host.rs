@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cadence_agent::host::{HostProcess, HostSpec, MAX_LINE, has_control_groups, kill_marked};
+use cadence_agent::sandbox::Bounds;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::{alive, environment, eventually, host_program, pid_in};
@@ -27,6 +28,7 @@ fn spec(directory: &Path, script: &str) -> HostSpec {
         cwd: directory.into(),
         env: environment(directory),
         marker: format!("{}:1", uuid::Uuid::new_v4()),
+        bounds: Bounds::default(),
     }
 }
 

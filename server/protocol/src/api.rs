@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::{ApprovalKind, Executor, PermissionMode, Task, TaskSourceKind, Timestamp};
+use crate::{ApprovalKind, Executor, PermissionMode, SandboxMode, Task, TaskSourceKind, Timestamp};
 
 /// Largest task description, in bytes.
 pub const MAX_DESCRIPTION: usize = 100_000;
@@ -39,6 +39,9 @@ pub struct CreateTask {
     pub labels: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permission_mode: Option<PermissionMode>,
+    /// What of the machine the agent may touch; refused by a machine that cannot enforce it. Absent: as the server is set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<SandboxMode>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget_usd: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,7 +7,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::task::wire_enum;
-use crate::{Decision, EventData, PermissionMode, Task, Timestamp, WaitingFor};
+use crate::{Decision, EventData, PermissionMode, Sandbox, SandboxMode, Task, Timestamp, WaitingFor};
 
 wire_enum! {
     /// Why an attempt ended.
@@ -110,6 +110,9 @@ pub struct Lease {
 pub struct AttemptSpec {
     pub prompt: String,
     pub permission_mode: PermissionMode,
+    /// What was asked for; absent: as whoever runs it is set.
+    #[serde(default)]
+    pub sandbox: Option<SandboxMode>,
     pub budget_usd: Option<f64>,
     pub max_turns: Option<u32>,
     pub timeout_secs: Option<u64>,
@@ -169,6 +172,10 @@ pub enum FrameBody {
         base_commit: String,
         base_branch: String,
         branch: String,
+    },
+    /// Under what the agent runs from now on.
+    Sandbox {
+        sandbox: Sandbox,
     },
 }
 

@@ -4,7 +4,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{EndReason, Timestamp};
+use crate::{EndReason, Sandbox, Timestamp};
 
 /// The work of one agent, from the request to its end.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,6 +41,9 @@ pub struct Task {
     #[serde(default)]
     pub labels: Vec<String>,
     pub permission_mode: PermissionMode,
+    /// What keeps the newest attempt apart from the rest of the machine; absent before it begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<Sandbox>,
     /// The machine that runs it, or ran it last; absent where that is the server's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine_id: Option<Uuid>,

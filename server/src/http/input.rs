@@ -146,6 +146,7 @@ fn new_task(command: &VoiceCommand, said: &Said) -> Result<CreateTask, Failure> 
         agent: defaults.agent,
         labels: defaults.labels,
         permission_mode: defaults.permission_mode,
+        sandbox: defaults.sandbox,
         budget_usd: defaults.budget_usd,
         max_turns: defaults.max_turns,
         timeout_secs: defaults.timeout_secs,

@@ -79,6 +79,7 @@ pub async fn new_task(app: &App, who: &Principal, peer: SocketAddr, request: Cre
             budget_usd: request.budget_usd,
             max_turns: request.max_turns,
             timeout_secs: request.timeout_secs,
+            sandbox: request.sandbox,
             environment: request.environment,
         },
         ..NewTask::new((who.user_id, &who.name), &agent, &repo_name, request.task_description)

@@ -3,6 +3,7 @@
 use cadence_protocol::{EventData, Frame, FrameBody, LiveState, Task, Timestamp, WaitingFor};
 
 use super::attempts::AttemptRow;
+use super::changes::to_json;
 use super::{StoreError, Tx, micros};
 
 impl Tx<'_> {
@@ -158,6 +159,13 @@ impl Tx<'_> {
                     .bind(base_commit)
                     .bind(base_branch)
                     .bind(branch)
+                    .bind(task.id)
+                    .execute(&mut *self.conn)
+                    .await?;
+            }
+            FrameBody::Sandbox { sandbox } => {
+                sqlx::query("UPDATE tasks SET sandbox_facts = ? WHERE id = ?")
+                    .bind(to_json(&sandbox)?)
                     .bind(task.id)
                     .execute(&mut *self.conn)
                     .await?;

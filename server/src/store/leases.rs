@@ -7,7 +7,7 @@ use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
 use super::attempts::attempt_usage;
-use super::rows::{self, number, word};
+use super::rows::{self, number, optional_word, word};
 use super::{Store, StoreError, Tx, micros, now};
 use crate::state::AttemptState;
 
@@ -170,7 +170,7 @@ async fn claim(
 
 /// What is left of the task's bounds for this attempt.
 async fn spec(conn: &mut SqliteConnection, task: &Task, prompt: String) -> Result<AttemptSpec, StoreError> {
-    let row = sqlx::query("SELECT budget_usd, max_turns, timeout_secs, environment FROM tasks WHERE id = ?")
+    let row = sqlx::query("SELECT budget_usd, max_turns, timeout_secs, sandbox, environment FROM tasks WHERE id = ?")
         .bind(task.id)
         .fetch_one(conn)
         .await?;
@@ -179,6 +179,7 @@ async fn spec(conn: &mut SqliteConnection, task: &Task, prompt: String) -> Resul
     Ok(AttemptSpec {
         prompt,
         permission_mode: task.permission_mode,
+        sandbox: optional_word(&row, "sandbox")?,
         budget_usd: budget.map(|usd| (usd - task.metadata.estimated_cost.unwrap_or_default()).max(0.0)),
         max_turns: row.try_get("max_turns")?,
         timeout_secs: number(&row, "timeout_secs")?,

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use cadence_agent::workspace::branch_name;
-use cadence_protocol::{Executor, PermissionMode, Task, TaskMetadata, TaskSourceKind, TaskStatus, Timestamp};
+use cadence_protocol::{
+    Executor, PermissionMode, SandboxMode, Task, TaskMetadata, TaskSourceKind, TaskStatus, Timestamp,
+};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 use time::format_description::well_known::Rfc3339;
@@ -67,6 +69,8 @@ pub struct TaskSpec {
     pub budget_usd: Option<f64>,
     pub max_turns: Option<u32>,
     pub timeout_secs: Option<u64>,
+    /// What was asked for.
+    pub sandbox: Option<SandboxMode>,
     pub environment: BTreeMap<String, String>,
 }
 
@@ -85,7 +89,7 @@ pub struct Filter {
 
 /// The columns that [`from_row`] reads. Kept in one place so that every query gives all of them.
 pub(super) const COLUMNS: &str = "id, user_id, description, repo_url, repo_name, repo_path, branch, base_branch, \
-     base_commit, status, progress, model, agent, source, executor, labels, permission_mode, machine_id, \
+     base_commit, status, progress, model, agent, source, executor, labels, permission_mode, sandbox_facts, machine_id, \
      pending_reason, output, error, end_reason, \
      files_changed, lines_added, lines_removed, cost_usd, input_tokens, output_tokens, pr_url, pr_number, pr_state, \
      attempt, resume_at, waiting_for, last_seq, created_at, updated_at, started_at, completed_at, archived_at";
@@ -94,6 +98,7 @@ pub(super) fn from_row(row: &SqliteRow) -> Result<Task, StoreError> {
     let pr_url: Option<String> = row.try_get("pr_url")?;
     let resume_at: Option<String> = row.try_get("resume_at")?;
     let labels: String = row.try_get("labels")?;
+    let sandbox: Option<String> = row.try_get("sandbox_facts")?;
     Ok(Task {
         id: row.try_get("id")?,
         user_id: row.try_get("user_id")?,
@@ -112,6 +117,8 @@ pub(super) fn from_row(row: &SqliteRow) -> Result<Task, StoreError> {
         executor: word(row, "executor")?,
         labels: serde_json::from_str(&labels).map_err(|e| StoreError::Corrupt(e.to_string()))?,
         permission_mode: word(row, "permission_mode")?,
+        // Facts of another version are no reason to lose the task.
+        sandbox: sandbox.and_then(|text| serde_json::from_str(&text).ok()),
         machine_id: row.try_get("machine_id")?,
         pending_reason: row.try_get("pending_reason")?,
         output: row.try_get("output")?,

@@ -1,6 +1,6 @@
 //! Tasks: create, read, archive, remove.
 
-use cadence_protocol::{EventData, Executor, Task};
+use cadence_protocol::{EventData, Executor, SandboxMode, Task};
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
@@ -136,9 +136,10 @@ async fn repeated(conn: &mut SqliteConnection, user: Uuid, key: &Idempotency) ->
 async fn insert(tx: &mut Tx<'_>, new: &NewTask, events: &[StoredEvent], at: i64) -> Result<(Task, bool), StoreError> {
     let sql = tx.whole(&format!(
         "INSERT INTO tasks (id, user_id, description, repo_url, repo_name, repo_path, branch, base_branch, \
-         base_commit, status, model, agent, source, executor, wanted_executor, labels, permission_mode, budget_usd, max_turns, \
+         base_commit, status, model, agent, source, executor, wanted_executor, labels, permission_mode, sandbox, \
+         budget_usd, max_turns, \
          timeout_secs, environment, attempt, last_seq, created_at, updated_at) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?) \
          RETURNING {COLUMNS}, number - (SELECT upto FROM texts_indexed) AS texts_waiting; \
          INSERT INTO attempts (task_id, number, user_id, state, prompt, created_at) VALUES (?, 1, ?, 'pending', ?, ?); \
          {}",
@@ -161,6 +162,7 @@ async fn insert(tx: &mut Tx<'_>, new: &NewTask, events: &[StoredEvent], at: i64)
         .bind(new.executor.map(Executor::as_str))
         .bind(to_json(&new.labels)?)
         .bind(new.permission_mode.as_str())
+        .bind(new.spec.sandbox.map(SandboxMode::as_str))
         .bind(new.spec.budget_usd)
         .bind(new.spec.max_turns)
         .bind(new.spec.timeout_secs.map(|secs| i64::try_from(secs).unwrap_or(i64::MAX)))

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use cadence_agent::sandbox::Policy;
 use cadence_agent::workspace::{WorkspaceError, Workspaces};
+use cadence_protocol::SandboxMode;
 use cadence_server::{Exit as ServerExit, Retention, ServeConfig, ServeError, VoiceReload};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use secrecy::SecretString;
@@ -23,6 +25,8 @@ use url::Url;
 
 use super::Context;
 use crate::client::{Announcement, Endpoint, LOG_LIMIT, Rest, Runtime, private_directory, token_file};
+use crate::commands::run::{SANDBOXES, sandbox};
+use crate::complete;
 use crate::config::{Settings, TokenSource, listen_address, process_environment};
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::text;
@@ -59,6 +63,9 @@ pub struct Args {
     /// Tasks that run at once
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: Option<u16>,
+    /// What of the machine agents may touch, unless a task says [default: workspace, where the machine can enforce it]
+    #[arg(long, value_name = "strict|workspace|off", value_parser = sandbox, add = complete::words(SANDBOXES))]
+    sandbox: Option<SandboxMode>,
     /// Where address and token are said to clients
     #[arg(long, hide = true)]
     runtime_dir: Option<PathBuf>,
@@ -185,6 +192,7 @@ async fn serve(context: &Context, args: Args) -> CommandResult {
         lease_secs: args.lease_secs,
         default_agent: settings.agent.clone().unwrap_or_else(|| "claude".to_owned()),
         retention: retention(settings),
+        policy: policy(settings, args.runtime_dir.as_deref(), args.sandbox),
         voice: settings.voice.clone(),
         voice_reload: Some(VoiceReload(Arc::new({
             let path = settings.path.clone();
@@ -273,6 +281,15 @@ fn check_storage(env: &dyn Fn(&str) -> Option<OsString>) -> Result<(), CommandEr
         }
     }
     Ok(())
+}
+
+/// What agents are kept to: as it is set, and away from what lets one in here.
+pub(super) fn policy(settings: &Settings, runtime: Option<&Path>, flag: Option<SandboxMode>) -> Policy {
+    let mut policy = settings.policy.clone();
+    policy.mode = flag.or(policy.mode);
+    policy.hidden = settings.own_places();
+    policy.hidden.extend(runtime.and_then(|runtime| std::path::absolute(runtime).ok()));
+    policy
 }
 
 fn retention(settings: &Settings) -> Retention {

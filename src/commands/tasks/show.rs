@@ -55,6 +55,12 @@ fn lines(task: &Task, machine: Option<String>, width: Option<usize>) -> Vec<Line
     let model = if task.model.is_empty() { String::new() } else { format!(" · {}", task.model) };
     row("agent", plain(format!("{}{model}", task.agent)));
     row("permission", plain(task.permission_mode.to_string()));
+    if let Some(sandbox) = &task.sandbox {
+        row("sandbox", plain(crate::render::sandbox(sandbox)));
+        for weaker in &sandbox.weaker {
+            row("", Line::of(DIM, text::clean_line(weaker)));
+        }
+    }
     row("repository", plain(task.repo_path.clone().or(task.repo_url.clone()).unwrap_or(task.repo_name.clone())));
     row("branch", plain(task.branch.clone()));
     row("base", plain(format!("{} {}", task.base_branch, task.base_commit.as_deref().unwrap_or_default())));

@@ -264,6 +264,8 @@ fn fact_lines(task: &Task, width: usize, state: &State) -> Vec<Line> {
     );
     fact("agent", agent(task));
     fact("permission", task.permission_mode.to_string());
+    fact("sandbox", task.sandbox.as_ref().map(crate::render::sandbox).unwrap_or_default());
+    fact("", task.sandbox.as_ref().map(|sandbox| sandbox.weaker.join("; ")).unwrap_or_default());
     fact("machine", machine(task).unwrap_or_else(|| "the server's own".to_owned()));
     if let Some(reason) = &task.pending_reason {
         fact("waits", clean_line(reason));

@@ -50,6 +50,7 @@ pub fn spec(launch: &Launch, program: PathBuf) -> Result<HostSpec, AgentError> {
         lock: launch.lock.clone(),
         env: environment(launch),
         marker: marker(launch.task_id, launch.attempt),
+        bounds: launch.bounds.clone(),
     })
 }
 
@@ -145,6 +146,7 @@ mod tests {
             host: "/bin/cadence".into(),
             lock: None,
             raw_log: None,
+            bounds: crate::sandbox::Bounds::default(),
         }
     }
 

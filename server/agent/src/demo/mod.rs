@@ -79,6 +79,7 @@ fn spec(launch: &Launch) -> HostSpec {
         lock: launch.lock.clone(),
         env: launch.environment.clone(),
         marker: marker(launch.task_id, launch.attempt),
+        bounds: launch.bounds.clone(),
     }
 }
 

@@ -6,6 +6,7 @@
 //! died, and kills as well. The host ends with the agent's exit code (128 + signal), and only when the whole tree is gone.
 
 mod cgroup;
+mod limits;
 mod lines;
 mod marks;
 mod process;
@@ -17,7 +18,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use cgroup::usable as has_control_groups;
+use crate::sandbox::Bounds;
+
+pub use cgroup::{limits as has_limiting_groups, usable as has_control_groups};
+pub use limits::{LIMIT_MARK, LIMIT_REACHED};
 pub use lines::{Line, LineReader, MAX_LINE};
 pub use marks::all_marked;
 pub use process::{HostExit, HostProcess, StderrSink};
@@ -28,7 +32,7 @@ pub use tree::kill_marked;
 pub const MARKER_VARIABLE: &str = "CADENCE_ATTEMPT";
 
 /// What a host shall run.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct HostSpec {
     pub program: PathBuf,
     pub args: Vec<String>,
@@ -40,6 +44,9 @@ pub struct HostSpec {
     pub lock: Option<PathBuf>,
     /// Value of [`MARKER_VARIABLE`] in the agent's environment: `<task>:<attempt>`.
     pub marker: String,
+    /// What the agent is kept to. Its confinement is on the command line already where a host reads this.
+    #[serde(default)]
+    pub bounds: Bounds,
 }
 
 impl std::fmt::Debug for HostSpec {

@@ -51,7 +51,7 @@ impl HostProcess {
     ///
     /// An agent that cannot be started shows as exit code 127 with the reason on stderr.
     pub async fn spawn(host: &Path, spec: &HostSpec, sink: Option<StderrSink>) -> std::io::Result<Self> {
-        let first = serde_json::to_string(spec).map_err(std::io::Error::other)?;
+        let first = serde_json::to_string(&confined(host, spec)?).map_err(std::io::Error::other)?;
         let mut child = Command::new(host)
             .arg("host")
             .env_clear()
@@ -166,6 +166,16 @@ impl HostProcess {
         let tail = tail.ok().and_then(Result::ok).unwrap_or_default();
         HostExit { code: self.exit.flatten(), stderr: String::from_utf8_lossy(&tail).into_owned() }
     }
+}
+
+/// The same with the command line that confines the agent.
+fn confined(host: &Path, spec: &HostSpec) -> std::io::Result<HostSpec> {
+    let mut spec = spec.clone();
+    if let Some(confinement) = spec.bounds.confinement.take() {
+        let line = (spec.program, spec.args);
+        (spec.program, spec.args) = confinement.wrap(host, line).map_err(std::io::Error::other)?;
+    }
+    Ok(spec)
 }
 
 async fn write_orders(mut stdin: ChildStdin, first: String, mut queue: mpsc::Receiver<String>) {

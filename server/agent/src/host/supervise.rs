@@ -19,6 +19,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::cgroup::AgentGroup;
+use super::limits::{self, LIMIT_MARK, LIMIT_REACHED};
 use super::{HostSpec, MARKER_VARIABLE, tree};
 use crate::fault::{self, Point};
 
@@ -43,6 +44,8 @@ enum Event {
     Kill,
     /// Whoever started us is gone: kill all, at once.
     Orphaned,
+    /// The agent takes more than it may: kill all, at once. Why, in words.
+    Beyond(String),
 }
 
 /// Runs the host on this process's stdin, stdout and stderr until the agent and all that it started is gone.
@@ -72,7 +75,7 @@ fn host() -> Result<i32, (i32, String)> {
     become_subreaper();
     let _held = spec.lock.as_deref().map(hold).transpose().map_err(|message| (CANNOT_START, message))?;
     fault::here(Point::HostStarted);
-    let group = AgentGroup::create(&spec.marker);
+    let group = AgentGroup::create(&spec.marker, &spec.bounds.limits).map(Arc::new);
     let start = || start_agent(&spec);
     let (agent, stdin) = match &group {
         Some(group) => group.within(start),
@@ -85,14 +88,39 @@ fn host() -> Result<i32, (i32, String)> {
     watch_signals(events.clone());
     let gone = Arc::new(Mutex::new(false));
     watch_children(agent, Arc::clone(&gone), events.clone());
+    if !group.as_ref().is_some_and(|group| group.is_limited()) {
+        watch_limits(&spec, group.clone(), events.clone());
+    }
     let queue = Arc::new(Queue::default());
     write_to_agent(stdin, Arc::clone(&queue));
     std::thread::spawn(move || follow_orders(control, &queue, &events));
 
     let code = supervise(agent, &gone, &inbox);
     fault::here(Point::HostEnding);
-    end_tree(&spec, group.as_ref());
-    Ok(code)
+    end_tree(&spec, group.as_deref());
+    Ok(tell_memory(&spec, group.as_deref(), code))
+}
+
+/// Watches what no control group limits.
+fn watch_limits(spec: &HostSpec, group: Option<Arc<AgentGroup>>, events: Sender<Event>) {
+    let members = move || group.as_ref().and_then(|group| group.members()).unwrap_or_else(tree::descendants);
+    limits::watch(spec.bounds.limits.clone(), members, Event::Beyond, events);
+}
+
+/// Says when the kernel killed something for its memory. Where that was the agent itself, its end is one by the limit.
+fn tell_memory(spec: &HostSpec, group: Option<&AgentGroup>, code: i32) -> i32 {
+    match group.map(AgentGroup::killed_for_memory) {
+        Some(killed @ 1..) => {
+            say_limit(&limits::out_of_memory(killed, spec.bounds.limits.memory_bytes));
+            if code == 128 + Signal::SIGKILL as i32 { LIMIT_REACHED } else { code }
+        }
+        _ => code,
+    }
+}
+
+/// Says something about limits, by which whoever started us knows it.
+fn say_limit(message: &str) {
+    drop(writeln!(std::io::stderr(), "{LIMIT_MARK}{message}"));
 }
 
 #[cfg(target_os = "linux")]
@@ -151,6 +179,10 @@ fn supervise(agent: Pid, gone: &Mutex<bool>, inbox: &Receiver<Event>) -> i32 {
             drop(gone);
             exit_code(inbox, GRACE).unwrap_or(128 + Signal::SIGKILL as i32)
         }
+        Ok(Event::Beyond(why)) => {
+            say_limit(&why);
+            LIMIT_REACHED
+        }
         Ok(Event::Orphaned) | Err(_) => 128 + Signal::SIGKILL as i32,
     }
 }
@@ -160,7 +192,7 @@ fn exit_code(inbox: &Receiver<Event>, within: Duration) -> Option<i32> {
     loop {
         match inbox.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(Event::Exited(code)) => return Some(code),
-            Ok(Event::Kill) => {}
+            Ok(Event::Kill | Event::Beyond(_)) => {}
             Ok(Event::Orphaned) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return None,
         }
     }

@@ -91,6 +91,12 @@ pub(super) fn kill_descendants() -> usize {
     kill_until_none(|| below(&processes(), &[own]))
 }
 
+/// Every descendant of this process.
+pub(super) fn descendants() -> Vec<i32> {
+    let own = i32::try_from(std::process::id()).unwrap_or_default();
+    below(&processes(), &[own]).into_keys().collect()
+}
+
 fn kill_until_none(find: impl Fn() -> BTreeMap<i32, Process>) -> usize {
     let deadline = Instant::now() + PATIENCE;
     let mut refused = BTreeSet::new();

@@ -1,7 +1,7 @@
 //! One attempt from its claim to its end.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::bounds::{self, Kept};
 use super::drive::{Drive, Verdict};
 use super::report::{Reporter, insist};
 use super::slots::Slot;
@@ -61,7 +62,7 @@ pub async fn run<S: TaskSource>(runner: Arc<Runner<S>>, claim: Claim, slot: Slot
     let state = if claim.task.status == TaskStatus::Paused { LiveState::Paused } else { LiveState::Running };
     let last = claim.last_source_seq;
     let reporter = Reporter::start(runner.source.clone(), lease, last, state, slot, lost.clone());
-    let limit = claim.spec.timeout_secs.map(Duration::from_secs);
+    let limit = runner.policy.wall_clock(claim.spec.timeout_secs).map(Duration::from_secs);
     let clock = Clock::new(limit, Duration::from_millis(claim.worked_ms));
     let (commands, inbox) = mpsc::channel(64);
     let _helpers = Helpers(vec![
@@ -151,18 +152,19 @@ async fn whole<S: TaskSource>(
     // Git at work in the workspace and the set-up command are found by it like the agent.
     environment.insert(MARKER_VARIABLE.to_owned(), marker(claim.lease.task_id, claim.lease.attempt));
     // A missing program is said before the repository is cloned for it.
-    let found = runner.agents.get(&claim.task.agent).and_then(|agent| agent.find(&environment).map(|_| agent.clone()));
-    let agent = match found {
-        Ok(agent) => agent,
+    let found = runner.agents.get(&claim.task.agent);
+    let found = found.and_then(|agent| agent.find(&environment).map(|program| (agent.clone(), program)));
+    let (agent, program) = match found {
+        Ok(found) => found,
         Err(error) => return Leave::End(early(runner, &claim, reporter, unavailable(&error)).await),
     };
     let prepared = tokio::select! {
-        prepared = prepare(runner, &claim, &environment, reporter) => prepared,
+        prepared = prepare(runner, &claim, (&mut environment, &program), reporter) => prepared,
         reason = steering.cancelled(reporter) => Err(AttemptEnd::new(EndReason::Cancelled, reason)),
         () = runner.closing.cancelled() => return Leave::Closing,
     };
     // Nobody else writes there until the attempt has ended.
-    let (workspace, lock) = match prepared {
+    let (workspace, lock, kept) = match prepared {
         Ok(prepared) => prepared,
         Err(end) => return Leave::End(early(runner, &claim, reporter, end).await),
     };
@@ -182,7 +184,10 @@ async fn whole<S: TaskSource>(
             }
             Held::Resumed => {}
             Held::Cancelled(reason) => break (EndReason::Cancelled, reason),
-            Held::Closing => return Leave::Closing,
+            Held::Closing => {
+                kept.leave();
+                return Leave::Closing;
+            }
         }
         let spent = usage.cost_usd - claim.usage.cost_usd;
         let budget_usd = claim.spec.budget_usd.map(|usd| usd - spent);
@@ -205,6 +210,7 @@ async fn whole<S: TaskSource>(
             host: runner.program.clone(),
             lock: Some(workspace.agent_lock()),
             raw_log: Some(workspace.agent_log()),
+            bounds: kept.bounds.clone(),
         };
         if let SessionStart::New(id) = &session {
             // Stored before the agent hears anything, so that no work is done that nobody knows of.
@@ -227,7 +233,10 @@ async fn whole<S: TaskSource>(
         let mut paused = None;
         match verdict {
             Verdict::End(reason, summary) => break (reason, summary),
-            Verdict::Closing => return Leave::Closing,
+            Verdict::Closing => {
+                kept.leave();
+                return Leave::Closing;
+            }
             Verdict::Died(id, how) => {
                 deaths.retain(|at: &Instant| at.elapsed() < DEATHS_WITHIN);
                 deaths.push(Instant::now());
@@ -325,10 +334,13 @@ fn unavailable(error: &AgentError) -> AttemptEnd {
 async fn prepare<S: TaskSource>(
     runner: &Arc<Runner<S>>,
     claim: &Claim,
-    environment: &BTreeMap<String, String>,
+    (environment, program): (&mut BTreeMap<String, String>, &Path),
     reporter: &Reporter,
-) -> Result<(Workspace, Lock), AttemptEnd> {
+) -> Result<(Workspace, Lock, Kept), AttemptEnd> {
     let task = &claim.task;
+    // Said before the repository is cloned for it.
+    let decided = bounds::decide(&runner.policy, &claim.spec).await;
+    let decided = decided.map_err(|error| AttemptEnd::new(EndReason::Failed, format!("{error}.")))?;
     let failed = |error: &dyn std::fmt::Display| AttemptEnd::new(EndReason::Workspace, error.to_string());
     let broken = |error: WorkspaceError| AttemptEnd::new(EndReason::Workspace, explained(&error));
     let origin = match (&task.repo_path, &task.repo_url) {
@@ -357,6 +369,9 @@ async fn prepare<S: TaskSource>(
             branch: workspace.branch.clone(),
         })
         .await;
+    let kept = Kept::prepare(&runner.policy, decided, (task, program), &workspace, environment).await;
+    let kept = kept.map_err(|error| failed(&error))?;
+    reporter.frame(FrameBody::Sandbox { sandbox: kept.facts.clone() }).await;
     let mut output = String::new();
     let keep = |line: &str| {
         if output.len() < SETUP_OUTPUT {
@@ -364,14 +379,15 @@ async fn prepare<S: TaskSource>(
             output.push('\n');
         }
     };
-    let ran = workspace.run_setup(environment, keep).await;
+    let shell = kept.wrap(&runner.program, ("sh".into(), vec!["-c".to_owned()])).map_err(|error| failed(&error))?;
+    let ran = workspace.run_setup_by(&shell, environment, keep).await;
     match ran {
-        Ok(None) => Ok((workspace, lock)),
+        Ok(None) => Ok((workspace, lock, kept)),
         Ok(Some(code)) => {
             let command = "set-up command of .cadence.toml".to_owned();
             reporter.event(EventData::CommandRun { command, exit_code: Some(code), output: Some(output) }).await;
             if code == 0 {
-                Ok((workspace, lock))
+                Ok((workspace, lock, kept))
             } else {
                 Err(failed(&format!("the set-up command of .cadence.toml ended with exit code {code}")))
             }

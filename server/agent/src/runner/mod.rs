@@ -3,6 +3,7 @@
 
 mod allowance;
 mod attempt;
+mod bounds;
 mod clock;
 mod drive;
 mod report;
@@ -22,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::slots::{Slot, Slots};
 use crate::fault::{self, Point};
+use crate::sandbox::Policy;
 use crate::workspace::Workspaces;
 use crate::{Agent, AgentError, SourceError, TaskSource};
 
@@ -57,6 +59,8 @@ pub struct Runner<S> {
     pub program: PathBuf,
     /// Variables that every agent gets, beneath those that its task brings.
     pub environment: BTreeMap<String, String>,
+    /// What agents are kept to.
+    pub policy: Policy,
     /// Attempts that work at once; those that wait or are paused do not count.
     pub limit: usize,
     /// Lets go of running attempts, to be continued by the next runner.

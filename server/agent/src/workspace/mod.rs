@@ -192,6 +192,11 @@ impl Workspace {
         self.home.join(AGENT_LOCK)
     }
 
+    /// Where git in the workspace finds objects that it has not itself: they are read there and not changed.
+    pub fn borrowed(&self) -> Vec<PathBuf> {
+        vec![self.mirror.join("objects")]
+    }
+
     /// File for the agent's raw log.
     pub fn agent_log(&self) -> PathBuf {
         self.home.join(AGENT_LOG)

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::{Environment, Workspace, WorkspaceError, write_file};
 use crate::project;
+use crate::sandbox::CommandLine;
 
 /// Says that the command succeeded, so that it does not run again.
 pub(super) const DONE: &str = "setup.done";
@@ -29,6 +30,16 @@ impl Workspace {
     pub async fn run_setup(
         &self,
         environment: &Environment,
+        on_line: impl FnMut(&str) + Send,
+    ) -> Result<Option<i32>, WorkspaceError> {
+        self.run_setup_by(&("sh".into(), vec!["-c".to_owned()]), environment, on_line).await
+    }
+
+    /// As [`Workspace::run_setup`], by this command line, to which the command is added.
+    pub async fn run_setup_by(
+        &self,
+        (shell, arguments): &CommandLine,
+        environment: &Environment,
         mut on_line: impl FnMut(&str) + Send,
     ) -> Result<Option<i32>, WorkspaceError> {
         let done = self.home.join(DONE);
@@ -39,8 +50,8 @@ impl Workspace {
         let start = |source| WorkspaceError::io("starting the set-up command in", &self.directory)(source);
         let (reader, writer) = std::io::pipe().map_err(start)?;
         let mark = Uuid::new_v4().to_string();
-        let mut command = std::process::Command::new("sh");
-        command.arg("-c").arg(&setup.command).current_dir(&self.directory).env_clear().envs(environment);
+        let mut command = std::process::Command::new(shell);
+        command.args(arguments).arg(&setup.command).current_dir(&self.directory).env_clear().envs(environment);
         command.env(MARK, &mark).process_group(0).stdin(Stdio::null());
         command.stdout(writer.try_clone().map_err(start)?).stderr(writer);
         let mut command = tokio::process::Command::from(command);
