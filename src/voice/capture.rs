@@ -10,6 +10,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::VoiceError;
 use super::listener::{Heard, Listener};
+use super::silence::Silence;
 #[cfg(feature = "voice")]
 use super::source::Source;
 #[cfg(not(feature = "voice"))]
@@ -154,6 +155,7 @@ fn record(
 fn listen(source: &mut Source, listener: &mut Listener, state: &AtomicU8, tell: &mut dyn FnMut(Heard)) -> Option<End> {
     let mut frames = Vec::with_capacity(source.rate() as usize);
     let mut came = Instant::now();
+    let mut silence = (!source.tells_when_lost()).then(|| Silence::new(source.rate()));
     let mut stopping: Option<Instant> = None;
     loop {
         // Asked before it is read: what came before it was lost is still in the ring.
@@ -162,9 +164,10 @@ fn listen(source: &mut Source, listener: &mut Listener, state: &AtomicU8, tell: 
         if !frames.is_empty() {
             came = Instant::now();
             let end = listener.push(&frames, tell);
+            let gone = silence.as_mut().and_then(|silence| silence.push(&frames)).map(End::Lost);
             frames.clear();
-            if end.is_some() {
-                return end;
+            if end.is_some() || gone.is_some() {
+                return end.or(gone);
             }
         }
         if let Some(reason) = lost {

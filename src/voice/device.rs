@@ -121,6 +121,11 @@ fn microphones(host: &Host) -> Result<Vec<cpal::Device>, VoiceError> {
     Ok(kept)
 }
 
+/// Whether ALSA leads to something that is no card, such as a sound server.
+pub(super) fn is_virtual(device: &cpal::Device) -> bool {
+    device.id().is_ok_and(|id| id.host().to_string() == "alsa" && ALSA_VIRTUAL.contains(&id.id()))
+}
+
 fn is_monitor(device: &cpal::Device) -> bool {
     bare_id(device).ends_with(MONITOR)
 }

@@ -14,6 +14,7 @@ mod error;
 mod keyboard;
 mod listener;
 mod quiet;
+mod silence;
 #[cfg(feature = "voice")]
 mod source;
 mod speak;

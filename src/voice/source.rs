@@ -10,7 +10,7 @@ use cpal::{BufferSize, Data, ErrorKind, Sample as _, SampleFormat, SizedSample, 
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use super::VoiceError;
-use super::device::{Presence, explain, find, name};
+use super::device::{Presence, explain, find, is_virtual, name};
 use super::quiet::Quiet;
 use crate::text;
 
@@ -33,6 +33,7 @@ pub struct Source {
     state: Arc<State>,
     rate: u32,
     device: String,
+    tells_when_lost: bool,
 }
 
 /// What the device's own thread tells the reader beside the sound.
@@ -90,7 +91,8 @@ impl Source {
             // Not waited for: where the server hangs, so does it. Without it a recording is all the same.
             let _ = thread::Builder::new().name("microphone-watch".into()).spawn(move || watch(id, &of_watch));
         }
-        Ok(Self { stream: Some(stream), frames, state, rate, device: name })
+        let tells_when_lost = !is_virtual(&device);
+        Ok(Self { stream: Some(stream), frames, state, rate, device: name, tells_when_lost })
     }
 
     /// Name of the device.
@@ -115,6 +117,12 @@ impl Source {
     /// Why the device gives nothing more, once it does not.
     pub fn lost(&self) -> Option<String> {
         self.state.lost.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether it is noticed when the device is unplugged: not where ALSA leads to a sound server, which goes on with silence or with
+    /// what the loudspeakers play.
+    pub const fn tells_when_lost(&self) -> bool {
+        self.tells_when_lost
     }
 
     /// Frames that found no place in the ring.

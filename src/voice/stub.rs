@@ -34,6 +34,10 @@ impl Source {
         match *self {}
     }
 
+    pub fn tells_when_lost(&self) -> bool {
+        match *self {}
+    }
+
     pub fn dropped(&self) -> u64 {
         match *self {}
     }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use cadence_fakes::speech::{Reply, SpeechApi};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use super::microphone::Microphone;
@@ -51,6 +52,7 @@ fn a_spoken_sentence_becomes_a_task_and_its_answer_is_spoken() {
     let recogniser = Recogniser::of(&[sentence, "pause the billing one", "how is it going"]);
     let mut machine = Microphone::new();
     let story = Story::new(recogniser.url());
+    story.env.cadence(["config", "set", "voice.speak", "espeak-ng --stdin"]).run().code(0);
     let answer = machine.record_speaker("answer.wav");
     let speech = machine.speech(sentence);
     let voice = story.cadence(["voice", "--once", "--yes", "--json", "--save", "said.wav"]);
@@ -71,6 +73,30 @@ fn a_spoken_sentence_becomes_a_task_and_its_answer_is_spoken() {
     assert!(peak(&story.repo.path().join("said.wav")) > 0.05);
     // As much as whisper.cpp's server takes: FLAC first, then what it wants.
     assert_eq!(recogniser.told().len(), 1);
+}
+
+#[test]
+fn speech_dispatcher_says_the_answer() {
+    let api = SpeechApi::start();
+    let story = Story::new(format!("{}/v1", api.url()));
+    let mut machine = Microphone::new();
+    let answer = machine.record_speaker("answer.wav");
+    let speech = fixture("speech.wav");
+    let voice = story.cadence(["voice", "--json", "--yes", "--file", speech.to_str().unwrap()]);
+    let said = voice.env("PULSE_SERVER", machine.server()).run().code(0);
+    machine.stop_recording();
+    assert_eq!(said.json()["command"]["intent"], "create_agent");
+    // The first program that is found is `spd-say`. It started a server, which would end by itself some seconds after its last client.
+    let pid = story.env.runtime_dir().join("speech-dispatcher/pid/speech-dispatcher.pid");
+    let pid = std::fs::read_to_string(pid).expect("speech-dispatcher is needed: run `.ci/tools test`");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid.trim().parse().unwrap()), Signal::SIGTERM).unwrap();
+    let mut reader = hound::WavReader::open(&answer).unwrap();
+    let rate = reader.spec().sample_rate as usize * usize::from(reader.spec().channels);
+    let samples: Vec<i16> = reader.samples().map_while(Result::ok).collect();
+    let loud = |sample: &i16| sample.unsigned_abs() > 1000;
+    let (first, last) = (samples.iter().position(loud), samples.iter().rposition(loud));
+    let spoken = last.unwrap_or(0) - first.expect("the answer was not spoken");
+    assert!(spoken > rate, "it spoke for {spoken} samples of {rate} a second");
 }
 
 #[test]

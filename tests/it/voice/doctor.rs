@@ -36,6 +36,7 @@ fn what_can_be_spoken_to_is_named() {
         let cmd = cmd.env("OPENAI_API_KEY", "sk-speech-key").env("OPENAI_BASE_URL", format!("{}/v1", api.url()));
         cmd.env("DEEPGRAM_API_KEY", "dg-speech-key").env("DEEPGRAM_URL", api.url())
     };
+    env.cadence(["config", "set", "voice.speak", "espeak-ng --stdin"]).run().code(0);
     let healthy = report(doctor());
     one(&healthy, "microphone", "ok", "Headset", "");
     one(&healthy, "speech", "ok", "openai answers", "");

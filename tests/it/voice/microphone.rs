@@ -82,7 +82,7 @@ impl Microphone {
 
     /// Lets ALSA's default device lead to the microphone, and hides the server from everything else.
     pub fn only_through_alsa(&self) {
-        let socket = self.path("hidden.sock");
+        let socket = self.hidden();
         fs::rename(self.socket(), &socket).unwrap();
         self.alsa(&format!("type pulse server \"unix:{}\"", socket.display()));
     }
@@ -168,7 +168,7 @@ impl Microphone {
     /// Records what programs say, until it is dropped, into this file.
     pub fn record_speaker(&mut self, name: &str) -> PathBuf {
         let path = self.path(name);
-        let mut recorder = self.tool("parec");
+        let mut recorder = self.client("parec");
         recorder.args(["--device=speaker.monitor", "--file-format=wav"]).arg(&path).stdout(Stdio::null());
         let recorder = recorder.spawn().unwrap_or_else(missing("parec"));
         self.playing.push(recorder);
@@ -196,7 +196,12 @@ impl Microphone {
     }
 
     fn socket(&self) -> PathBuf {
-        self.path("run/pulse/native")
+        Some(self.hidden()).filter(|hidden| hidden.exists()).unwrap_or_else(|| self.path("run/pulse/native"))
+    }
+
+    /// Where the server answers that only ALSA and the story find.
+    fn hidden(&self) -> PathBuf {
+        self.path("hidden.sock")
     }
 
     fn variables(&self) -> [(&'static str, String); 4] {
@@ -214,15 +219,22 @@ impl Microphone {
         command
     }
 
+    /// A tool that speaks to the server, wherever that is.
+    fn client(&self, name: &str) -> Command {
+        let mut command = self.tool(name);
+        command.env("PULSE_SERVER", self.server());
+        command
+    }
+
     fn player(&self, file: &Path) -> Command {
-        let mut player = self.tool("paplay");
+        let mut player = self.client("paplay");
         player.args(["--device=into-mic"]).arg(file).stdout(Stdio::null());
         player
     }
 
     /// What `pactl` answers; none where it fails.
     fn control(&self, arguments: &[&str]) -> Option<String> {
-        let done = self.tool("pactl").args(arguments).output().unwrap_or_else(missing("pactl"));
+        let done = self.client("pactl").args(arguments).output().unwrap_or_else(missing("pactl"));
         done.status.success().then(|| String::from_utf8_lossy(&done.stdout).into_owned())
     }
 }

@@ -122,6 +122,27 @@ fn what_was_heard_is_kept_when_the_microphone_is_unplugged() {
 }
 
 #[test]
+fn what_was_heard_is_kept_when_the_microphone_behind_alsa_is_unplugged() {
+    let machine = Microphone::new();
+    machine.only_through_alsa();
+    let file = machine.sound("tone.wav", tone(1.0, 0.5));
+    let recording = machine.cadence(["voice", "record", "heard.wav", "--seconds", "60"]).start();
+    machine.wait_recorded();
+    machine.play_whole(&file);
+    machine.unplug();
+    // ALSA does not say that the server has moved the recording to what the loudspeaker plays.
+    let done = recording
+        .finish()
+        .code(1)
+        .complains("error: the microphone went away while it recorded")
+        .complains("cause: it gave only zeros for 4 s, not even noise: it was unplugged or muted");
+    assert!(done.stderr.contains("hint: Connect it again"), "{done:?}");
+    let samples = recorded(&machine.path("home/heard.wav"));
+    assert!(sounding(&samples).len() > 14_000, "of 16,000 samples {} are there", sounding(&samples).len());
+    assert!(samples.len() < 30 * 16_000, "it went on for {} samples", samples.len());
+}
+
+#[test]
 fn a_muted_microphone_and_one_that_is_too_loud_are_told_apart() {
     let mut machine = Microphone::new();
     machine
