@@ -1,5 +1,5 @@
-//! The smallest program that can serve as host: what `cadence host` and `cadence demo-agent` are in the real one. The
-//! package's tests use it.
+//! The smallest program that can serve as host: what `cadence host`, `cadence demo-agent` and
+//! `cadence git-credential` are in the real one. The package's tests use it.
 
 use std::process::ExitCode;
 
@@ -7,8 +7,9 @@ fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("host") => cadence_agent::host::run(),
         Some("demo-agent") => cadence_agent::demo::run(),
+        Some("git-credential") => cadence_agent::git::credential_helper(),
         _ => {
-            eprintln!("usage: agent-host host | demo-agent …");
+            eprintln!("usage: agent-host host | demo-agent … | git-credential ACTION");
             ExitCode::from(2)
         }
     }

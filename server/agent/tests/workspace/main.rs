@@ -2,9 +2,13 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod applying;
+mod dependencies;
 mod finishing;
+mod forge;
 mod publishing;
+mod remote;
 mod support;
+mod teardown;
 #[path = "../support/mod.rs"]
 mod waiting;
 mod warm;
