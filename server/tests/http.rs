@@ -34,6 +34,7 @@ fn config(data_dir: PathBuf) -> ServeConfig {
         program: "/nonexistent/cadence".into(),
         workers: 1,
         warm_workspaces: 0,
+        repositories: cadence_agent::workspace::RepositorySettings::default(),
         idle_exit: None,
         lease_secs: 30,
         default_agent: "demo".into(),

@@ -48,6 +48,9 @@ pub enum Command {
     /// The scripted agent
     #[command(hide = true)]
     DemoAgent,
+    /// Credential helper of git
+    #[command(hide = true)]
+    GitCredential,
 }
 
 impl Command {
@@ -78,7 +81,7 @@ impl Context {
             Command::Completions(args) => return completions::run(&args),
             Command::Man(args) => return man::run(&args),
             Command::Config(args) => return config::run(&args, flags, json),
-            Command::Host | Command::DemoAgent => return Ok(Exit::Usage),
+            Command::Host | Command::DemoAgent | Command::GitCredential => return Ok(Exit::Usage),
             _ => {}
         }
         let settings = Settings::load(flags, &process_environment);
@@ -104,7 +107,8 @@ impl Context {
             | Command::Config(_)
             | Command::Doctor(_)
             | Command::Host
-            | Command::DemoAgent => Ok(Exit::Usage),
+            | Command::DemoAgent
+            | Command::GitCredential => Ok(Exit::Usage),
         }
     }
 

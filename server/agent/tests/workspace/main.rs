@@ -4,7 +4,6 @@
 mod applying;
 mod dependencies;
 mod finishing;
-mod forge;
 mod publishing;
 mod remote;
 mod support;

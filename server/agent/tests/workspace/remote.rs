@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use cadence_agent::git::credentials::{HostCredential, HostCredentials, TOKEN_VARIABLE, TokenSource};
 use cadence_agent::workspace::{CacheLimits, Origin, Partial, Prepare, Workspaces};
+use cadence_fakes::forge::{Forge, TOKEN, holding_the_token};
 
-use crate::forge::{Forge, TOKEN, holding_the_token};
 use crate::support::{Env, Repo};
 use crate::waiting::host_program;
 
@@ -53,7 +53,7 @@ impl Scene {
     async fn used_in_turn(&self, names: &[&str]) {
         let repo = self.env.repository("source");
         for (number, name) in names.iter().enumerate() {
-            let workspace = self.prepare(&self.forge.push(&repo, name)).await;
+            let workspace = self.prepare(&self.forge.push(&repo.root, name)).await;
             self.all.remove(workspace.task_id, false).await.unwrap();
             let ago = Duration::from_secs(1000 - number as u64);
             self.last_used(name, SystemTime::now() - ago);
@@ -77,7 +77,7 @@ fn head_of(workspace: &cadence_agent::workspace::Workspace, env: &Env) -> String
 async fn a_private_repository_opens_with_the_tasks_token_which_shows_nowhere() {
     let s = Scene::new();
     let repo = s.env.repository("user");
-    let url = s.forge.push(&repo, "private");
+    let url = s.forge.push(&repo.root, "private");
     let workspace = s.prepare(&url).await;
     assert_eq!(s.env.agent(&workspace).read("b.txt"), "b\n");
     s.env.agent(&workspace).write("work.txt", "work\n");
@@ -87,7 +87,7 @@ async fn a_private_repository_opens_with_the_tasks_token_which_shows_nowhere() {
     // The next task sees what the branch is by now.
     repo.write("b.txt", "newer\n");
     let newest = repo.commit("newer");
-    s.forge.push(&repo, "private");
+    s.forge.push(&repo.root, "private");
     let next = s.prepare(&url).await;
     assert_eq!((next.base_commit.as_str(), s.env.agent(&next).read("b.txt").as_str()), (newest.as_str(), "newer\n"));
 
@@ -100,7 +100,7 @@ async fn a_private_repository_opens_with_the_tasks_token_which_shows_nowhere() {
 #[tokio::test]
 async fn without_a_token_or_with_a_wrong_one_it_is_said_what_is_missing() {
     let s = Scene::new();
-    let url = s.forge.push(&s.env.repository("user"), "private");
+    let url = s.forge.push(&s.env.repository("user").root, "private");
     for token in [None, Some("wrong-token")] {
         let mut request = s.env.request(Origin::parse(&url).unwrap());
         request.environment.extend(token.map(|token| (TOKEN_VARIABLE.to_owned(), token.to_owned())));
@@ -116,7 +116,7 @@ async fn without_a_token_or_with_a_wrong_one_it_is_said_what_is_missing() {
 #[tokio::test]
 async fn credentials_in_an_url_are_taken_out_of_it() {
     let s = Scene::new();
-    let url = s.forge.push(&s.env.repository("user"), "private");
+    let url = s.forge.push(&s.env.repository("user").root, "private");
     let with = url.replace("http://", &format!("http://x-access-token:{TOKEN}@"));
     let workspace = s.all.prepare(&s.env.request(Origin::parse(&with).unwrap()), &|_| ()).await.unwrap();
     assert_eq!(workspace.origin, Origin::Url(url));
@@ -131,7 +131,7 @@ async fn credentials_in_an_url_are_taken_out_of_it() {
 #[tokio::test]
 async fn the_machines_token_is_for_its_host_alone_and_not_for_the_agent() {
     let s = Scene::new();
-    let url = s.forge.push(&s.env.repository("user"), "private");
+    let url = s.forge.push(&s.env.repository("user").root, "private");
     let file = s.env.path("token");
     fs::write(&file, format!("{TOKEN}\n")).unwrap();
     let machine = |host: String| {
@@ -153,9 +153,8 @@ async fn the_machines_token_is_for_its_host_alone_and_not_for_the_agent() {
 async fn an_agent_fetches_and_pushes_with_the_token_that_its_task_brought() {
     let s = Scene::new();
     let repo = s.env.repository("user");
-    let url = s.forge.push(&repo, "private");
-    let bare = s.env.path("forge/private.git");
-    repo.git(&["--git-dir", bare.to_str().unwrap(), "config", "http.receivepack", "true"]);
+    let url = s.forge.push(&repo.root, "private");
+    let bare = s.forge.repository("private");
     let workspace = s.prepare(&url).await;
     let mut agent = s.env.agent(&workspace);
     let brought = s.request(&url).environment;
@@ -177,7 +176,7 @@ async fn submodules_and_large_files_come_with_the_same_token() {
     assert!(there, "git-lfs is needed: sudo apt install git-lfs, or brew install git-lfs");
     let s = Scene::new();
     let library = s.env.repository("library");
-    let library_url = s.forge.push(&library, "library");
+    let library_url = s.forge.push(&library.root, "library");
     let repo = s.env.repository("user");
     repo.git(&["submodule", "--quiet", "add", &library.root.display().to_string(), "lib"]);
     repo.git(&["config", "--file", ".gitmodules", "submodule.lib.url", "../library.git"]);
@@ -187,10 +186,7 @@ async fn submodules_and_large_files_come_with_the_same_token() {
     repo.commit("a library and a large file");
     let object = repo.git(&["lfs", "ls-files", "--long"]).split(' ').next().unwrap().to_owned();
     s.forge.store_large(&object, b"large\n");
-    // Pushing large files is the user's matter; here they lie there already.
-    let hook = repo.root.join(".git/hooks/pre-push");
-    fs::remove_file(hook).unwrap();
-    let url = s.forge.push(&repo, "private");
+    let url = s.forge.push(&repo.root, "private");
 
     let workspace = s.prepare(&url).await;
     let agent = s.env.agent(&workspace);
@@ -256,9 +252,9 @@ async fn branches_of_tasks_that_the_origin_had_do_not_keep_a_mirror() {
     repo.git(&["checkout", "-q", "-b", "cadence/earlier"]);
     repo.write("c.txt", "c\n");
     repo.commit("pushed by an earlier task");
-    let bare = s.env.path("forge/private.git");
+    let bare = s.forge.repository("private");
     repo.git(&["checkout", "-q", "main"]);
-    let url = s.forge.push(&repo, "private");
+    let url = s.forge.push(&repo.root, "private");
     repo.git(&["push", "-q", bare.to_str().unwrap(), "cadence/earlier"]);
     let workspace = s.prepare(&url).await;
     s.all.remove(workspace.task_id, false).await.unwrap();
@@ -331,7 +327,7 @@ async fn works_as_a_partial_clone(s: &Scene, all: &Workspaces, url: &str, repo: 
     workspace.publish().await.unwrap();
     repo.write("b.txt", "newer\n");
     let newest = repo.commit("newer");
-    s.forge.push(repo, "large");
+    s.forge.push(&repo.root, "large");
     let next = all.prepare(&s.request(url), &|_| ()).await.unwrap();
     assert_eq!((next.base_commit.as_str(), s.env.agent(&next).read("b.txt").as_str()), (newest.as_str(), "newer\n"));
     assert!(missing(&s.env.agent(&next)) >= 5, "the second fetch brought what the first left out");
@@ -343,7 +339,7 @@ async fn works_as_a_partial_clone(s: &Scene, all: &Workspaces, url: &str, repo: 
 async fn a_repository_that_is_named_is_fetched_without_its_old_files() {
     let s = Scene::new();
     let repo = with_history(&s.env);
-    let url = s.forge.push(&repo, "large");
+    let url = s.forge.push(&repo.root, "large");
     let pattern = format!("http://{}/*", s.forge.address);
     let all = s.all.clone().with_partial(Partial::new(&[pattern], None).unwrap());
     works_as_a_partial_clone(&s, &all, &url, &repo).await;
@@ -354,12 +350,12 @@ async fn a_repository_that_is_named_is_fetched_without_its_old_files() {
 async fn one_that_shows_to_be_large_is_begun_again_without_them() {
     let s = Scene::new();
     let repo = with_history(&s.env);
-    let url = s.forge.push(&repo, "large");
+    let url = s.forge.push(&repo.root, "large");
     s.forge.hold_packs();
     let all = s.all.clone().with_partial(Partial::new(&[], Some(64 << 10)).unwrap());
     works_as_a_partial_clone(&s, &all, &url, &repo).await;
     // One that stays below has all.
-    let small = s.forge.push(&s.env.repository("small"), "small");
+    let small = s.forge.push(&s.env.repository("small").root, "small");
     let workspace = all.prepare(&s.request(&small), &|_| ()).await.unwrap();
     let listed = s.env.agent(&workspace).git(&["rev-list", "--objects", "--missing=print", "HEAD"]);
     assert!(!listed.contains('?'), "{listed}");

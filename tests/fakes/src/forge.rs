@@ -18,8 +18,6 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::io::AsyncWriteExt as _;
 use tokio_util::io::ReaderStream;
 
-use crate::support::Repo;
-
 /// The only token that it takes.
 pub const TOKEN: &str = "tok-3f9a1c77e5-secret";
 
@@ -55,10 +53,10 @@ struct Site {
 impl Forge {
     /// With nothing on it; `root` is a new directory of its own.
     pub fn new(root: PathBuf) -> Self {
-        fs::create_dir_all(&root).unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
+        fs::create_dir_all(&root).expect("the forge works");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("the forge works");
+        listener.set_nonblocking(true).expect("the forge works");
+        let address = listener.local_addr().expect("the forge works");
         let seen = Arc::new(Mutex::new(Seen::default()));
         let expected = format!("Basic {}", STANDARD.encode(format!("x-access-token:{TOKEN}")));
         let site = Site { root: root.clone(), address, seen: seen.clone(), expected };
@@ -66,11 +64,11 @@ impl Forge {
         let (open, closed) = tokio::sync::oneshot::channel::<()>();
         // Of its own, so that it answers while a test waits for git.
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("the forge works");
             runtime.block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                let listener = tokio::net::TcpListener::from_std(listener).expect("the forge works");
                 tokio::select! {
-                    served = axum::serve(listener, app) => served.unwrap(),
+                    served = axum::serve(listener, app) => served.expect("the forge works"),
                     _ = closed => {}
                 }
             });
@@ -78,17 +76,23 @@ impl Forge {
         Self { address, root, seen, _open: open }
     }
 
-    /// Puts a repository onto it, or what is new in it; gives its URL.
-    pub fn push(&self, repo: &Repo, name: &str) -> String {
-        let bare = self.root.join(format!("{name}.git"));
+    /// Puts what a repository has checked out onto the branch `main` of `name`; gives the URL.
+    pub fn push(&self, repository: &Path, name: &str) -> String {
+        let bare = self.repository(name);
         if !bare.exists() {
-            repo.git(&["init", "-q", "--bare", bare.to_str().unwrap()]);
-            for setting in ["uploadpack.allowFilter", "uploadpack.allowAnySHA1InWant"] {
-                repo.git(&["--git-dir", bare.to_str().unwrap(), "config", setting, "true"]);
+            git(&self.root, &["init", "-q", "--bare", &bare.to_string_lossy()]);
+            git(&bare, &["symbolic-ref", "HEAD", "refs/heads/main"]);
+            for setting in ["uploadpack.allowFilter", "uploadpack.allowAnySHA1InWant", "http.receivepack"] {
+                git(&bare, &["config", setting, "true"]);
             }
         }
-        repo.git(&["push", "-q", bare.to_str().unwrap(), "HEAD:refs/heads/main"]);
+        git(repository, &["push", "-q", "--no-verify", &bare.to_string_lossy(), "HEAD:refs/heads/main"]);
         self.url(name)
+    }
+
+    /// Where it lies.
+    pub fn repository(&self, name: &str) -> PathBuf {
+        self.root.join(format!("{name}.git"))
     }
 
     pub fn url(&self, name: &str) -> String {
@@ -97,22 +101,22 @@ impl Forge {
 
     /// Puts a large file onto it.
     pub fn store_large(&self, object: &str, content: &[u8]) {
-        fs::write(self.root.join(object), content).unwrap();
+        fs::write(self.root.join(object), content).expect("the forge works");
     }
 
     pub fn requests(&self) -> Vec<String> {
-        self.seen.lock().unwrap().requests.clone()
+        self.seen.lock().expect("the lock").requests.clone()
     }
 
     /// From now on no large answer comes to its end, as over a slow line.
     pub fn hold_packs(&self) {
-        self.seen.lock().unwrap().holding = true;
+        self.seen.lock().expect("the lock").holding = true;
     }
 
     /// The token was used, and showed in no process's arguments.
     #[track_caller]
     pub fn assert_kept_secret(&self) {
-        let seen = self.seen.lock().unwrap();
+        let seen = self.seen.lock().expect("the lock");
         assert!(!seen.requests.is_empty(), "nobody came in");
         assert!(seen.exposed.is_empty(), "{:?}", seen.exposed);
     }
@@ -125,11 +129,11 @@ async fn answer(State(site): State<Site>, request: Request) -> Response {
         return (StatusCode::UNAUTHORIZED, [(header::WWW_AUTHENTICATE, "Basic realm=\"forge\"")]).into_response();
     }
     {
-        let mut seen = site.seen.lock().unwrap();
+        let mut seen = site.seen.lock().expect("the lock");
         seen.requests.push(format!("{} {}", parts.method, parts.uri.path()));
         seen.exposed.extend(exposed());
     }
-    let body = to_bytes(body, 64 << 20).await.unwrap();
+    let body = to_bytes(body, 64 << 20).await.expect("the forge works");
     let path = parts.uri.path().to_owned();
     let response = if path.ends_with("/info/lfs/objects/batch") {
         batch(&site, &body)
@@ -139,8 +143,8 @@ async fn answer(State(site): State<Site>, request: Request) -> Response {
         backend(&site, parts.method.as_str(), &path, parts.uri.query().unwrap_or_default(), &parts.headers, &body).await
     };
     let (parts, body) = response.into_parts();
-    let body = to_bytes(body, usize::MAX).await.unwrap();
-    if !site.seen.lock().unwrap().holding || body.len() < LARGE {
+    let body = to_bytes(body, usize::MAX).await.expect("the forge works");
+    if !site.seen.lock().expect("the lock").holding || body.len() < LARGE {
         return Response::from_parts(parts, Body::from(body));
     }
     let (mut writer, reader) = tokio::io::duplex(BEGINNING);
@@ -162,7 +166,7 @@ fn exposed() -> Vec<String> {
 async fn backend(site: &Site, method: &str, path: &str, query: &str, headers: &HeaderMap, body: &Bytes) -> Response {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
     let variables = BTreeMap::from([
-        ("PATH", std::env::var("PATH").unwrap()),
+        ("PATH", search_path()),
         ("GIT_PROJECT_ROOT", site.root.display().to_string()),
         ("GIT_HTTP_EXPORT_ALL", "1".to_owned()),
         ("GIT_PROTOCOL", header("git-protocol")),
@@ -177,34 +181,48 @@ async fn backend(site: &Site, method: &str, path: &str, query: &str, headers: &H
     let mut command = tokio::process::Command::new("git");
     command.arg("http-backend").env_clear().envs(variables).kill_on_drop(true);
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("git http-backend");
-    let mut stdin = child.stdin.take().unwrap();
+    let mut stdin = child.stdin.take().expect("the forge works");
     let body = body.clone();
     let written = tokio::spawn(async move {
         let _ = stdin.write_all(&body).await;
     });
-    let output = child.wait_with_output().await.unwrap().stdout;
-    written.await.unwrap();
+    let output = child.wait_with_output().await.expect("the forge works").stdout;
+    written.await.expect("the forge works");
     let end = output.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("the end of the header");
     let mut response = Response::builder();
     for line in String::from_utf8_lossy(&output[..end]).lines() {
-        let (name, value) = line.split_once(": ").unwrap();
+        let (name, value) = line.split_once(": ").expect("the forge works");
         response = match name {
-            "Status" => response.status(value.split(' ').next().unwrap().parse::<u16>().unwrap()),
+            "Status" => {
+                response.status(value.split(' ').next().expect("the forge works").parse::<u16>().expect("a status"))
+            }
             _ => response.header(name, value),
         };
     }
-    response.body(Body::from(output[end + 4..].to_vec())).unwrap()
+    response.body(Body::from(output[end + 4..].to_vec())).expect("the forge works")
 }
 
 /// Where large files are; git-lfs's `docs/api/batch.md`.
 fn batch(site: &Site, body: &[u8]) -> Response {
-    let asked: serde_json::Value = serde_json::from_slice(body).unwrap();
-    let objects = asked["objects"].as_array().unwrap().iter().map(|object| {
-        let href = format!("http://{}/large/{}", site.address, object["oid"].as_str().unwrap());
+    let asked: serde_json::Value = serde_json::from_slice(body).expect("the forge works");
+    let objects = asked["objects"].as_array().expect("the forge works").iter().map(|object| {
+        let href = format!("http://{}/large/{}", site.address, object["oid"].as_str().expect("the forge works"));
         serde_json::json!({"oid": object["oid"], "size": object["size"], "actions": {"download": {"href": href}}})
     });
     let answer = serde_json::json!({"transfer": "basic", "objects": objects.collect::<Vec<_>>()});
     ([(header::CONTENT_TYPE, "application/vnd.git-lfs+json")], answer.to_string()).into_response()
+}
+
+/// Git with nothing of the user's settings.
+fn git(directory: &Path, arguments: &[&str]) {
+    let mut command = std::process::Command::new("git");
+    command.args(arguments).current_dir(directory).env_clear().env("PATH", search_path()).env("HOME", "/nonexistent");
+    let output = command.output().expect("git: sudo apt install git");
+    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn search_path() -> String {
+    std::env::var("PATH").expect("PATH")
 }
 
 /// Files below a directory that hold the token.
@@ -214,11 +232,11 @@ pub fn holding_the_token(directory: &Path) -> Vec<PathBuf> {
     while let Some(directory) = open.pop() {
         for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
             let path = entry.path();
-            let kind = entry.file_type().unwrap();
+            let kind = entry.file_type().expect("the forge works");
             if kind.is_dir() {
                 open.push(path);
             } else if kind.is_file() {
-                let bytes = fs::read(&path).unwrap();
+                let bytes = fs::read(&path).expect("the forge works");
                 if bytes.windows(TOKEN.len()).any(|window| window == TOKEN.as_bytes()) {
                     found.push(path);
                 }
