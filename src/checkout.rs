@@ -76,7 +76,7 @@ pub fn task_environment(
     all: impl IntoIterator<Item = (String, String)>,
     further: &[String],
 ) -> BTreeMap<String, String> {
-    const NAMES: [&str; 24] = [
+    const NAMES: [&str; 25] = [
         "PATH",
         "HOME",
         "LANG",
@@ -101,6 +101,7 @@ pub fn task_environment(
         "NODE_EXTRA_CA_CERTS",
         "CADENCE_DEMO_SECONDS",
         "CADENCE_CLAUDE",
+        "CADENCE_GIT_TOKEN",
     ];
     const PREFIXES: [&str; 4] = ["LC_", "ANTHROPIC_", "OPENAI_", "CLAUDE_"];
     const IDENTITY: [&str; 4] = ["GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"];

@@ -66,11 +66,12 @@ struct Global {
 
 /// Parses the command line, runs the command and gives its exit code.
 pub fn main() -> ExitCode {
-    // Processes that agents run under come first: they need nothing of what follows.
+    // Processes that agents and git run under or ask come first: they need nothing of what follows.
     match std::env::args_os().nth(1) {
         Some(name) if name == "host" => return cadence_agent::host::run(),
         Some(name) if name == "confine" => return cadence_agent::sandbox::run(),
         Some(name) if name == "demo-agent" => return cadence_agent::demo::run(),
+        Some(name) if name == "git-credential" => return cadence_agent::git::credential_helper(),
         _ => {}
     }
     // A provider can be there already in no way but this one.

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use cadence_agent::workspace::RepositorySettings;
 use secrecy::SecretString;
 
 use crate::store::StoreError;
@@ -20,6 +21,8 @@ pub struct ServeConfig {
     pub labels: Vec<String>,
     /// Repositories that have a workspace prepared ahead, at most; 0 prepares none.
     pub warm_workspaces: usize,
+    /// How repositories are got and kept.
+    pub repositories: RepositorySettings,
     /// End by itself when for so long nothing was asked and nothing ran.
     pub idle_exit: Option<Duration>,
     /// Seconds from a runner's heartbeat to the expiry of its lease.

@@ -79,7 +79,11 @@ pub async fn serve(
     let voice = Voice::new(config.voice, config.voice_reload, config.voice_environment, &config.data_dir);
     let closing = CancellationToken::new();
     let agents = Agents::new(vec![Arc::new(Claude), Arc::new(Demo)]);
-    let workspaces = Arc::new(Workspaces::new(&config.data_dir).with_warm(config.warm_workspaces));
+    let workspaces = Workspaces::new(&config.data_dir)
+        .with_warm(config.warm_workspaces)
+        .with_helper(&config.program)
+        .with_repositories(config.repositories);
+    let workspaces = Arc::new(workspaces);
     let activity = Arc::new(Activity::default());
     activity.touch();
     let dispatcher = Dispatcher::new(store.clone(), config.lease_secs);
@@ -189,7 +193,7 @@ async fn clean_up(orphans: Vec<(Uuid, u32)>, workspaces: Arc<Workspaces>) {
     }
 }
 
-fn inherited() -> BTreeMap<String, String> {
+pub fn inherited() -> BTreeMap<String, String> {
     INHERITED.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?))).collect()
 }
 

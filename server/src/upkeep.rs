@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use cadence_agent::workspace::Workspaces;
+use cadence_agent::workspace::{WorkspaceError, Workspaces};
 use cadence_protocol::{PrunedTask, Timestamp};
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::config::Retention;
+use crate::start::inherited;
 use crate::store::{Store, StoreError, now};
 
 /// The first look at what is old comes when the start is over.
@@ -68,6 +69,21 @@ pub struct Deleted {
     pub kept: u64,
     pub rows: u64,
     pub logs: u64,
+}
+
+/// Removes the workspace of a task; its tear-down command gets the environment that its agent had.
+pub async fn remove_workspace(
+    store: &Store,
+    workspaces: &Workspaces,
+    task: Uuid,
+    force: bool,
+) -> Result<(), WorkspaceError> {
+    let mut environment = inherited();
+    match store.environment(task).await {
+        Ok(own) => environment.extend(own),
+        Err(error) => tracing::warn!(%task, %error, "the task's variables are not known any more"),
+    }
+    workspaces.remove_after(task, force, Some(&environment)).await
 }
 
 impl Upkeep {
@@ -177,7 +193,7 @@ impl Upkeep {
             }
             let held = match dry_run {
                 true => self.workspaces.can_remove(task.id).await,
-                false => self.workspaces.remove(task.id, false).await,
+                false => remove_workspace(&self.store, &self.workspaces, task.id, false).await,
             };
             let mut kept = held.err().map(|error| error.to_string());
             if kept.is_none() && !dry_run {

@@ -35,6 +35,7 @@ fn config(data_dir: PathBuf) -> ServeConfig {
         workers: 1,
         labels: Vec::new(),
         warm_workspaces: 0,
+        repositories: cadence_agent::workspace::RepositorySettings::default(),
         idle_exit: None,
         lease_secs: 30,
         default_agent: "demo".into(),

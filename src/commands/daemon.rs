@@ -95,6 +95,7 @@ pub fn run(context: &Context, args: Args) -> CommandResult {
         labels,
         agents: Agents::new(vec![Arc::new(Claude), Arc::new(Demo)]),
         program,
+        repositories: settings.repositories.clone(),
         policy: policy(settings, Some(&data_dir), args.sandbox),
         environment: checkout::task_environment(checkout::environment(), &settings.environment),
         warm_workspaces: settings.warm_workspaces.unwrap_or(WARM_WORKSPACES),

@@ -57,6 +57,9 @@ pub enum Command {
     /// The scripted agent
     #[command(hide = true)]
     DemoAgent,
+    /// Credential helper of git
+    #[command(hide = true)]
+    GitCredential,
 }
 
 impl Command {
@@ -88,7 +91,7 @@ impl Context {
             Command::Completions(args) => return completions::run(&args),
             Command::Man(args) => return man::run(&args),
             Command::Config(args) => return config::run(&args, flags, json),
-            Command::Host | Command::Confine | Command::DemoAgent => return Ok(Exit::Usage),
+            Command::Host | Command::Confine | Command::DemoAgent | Command::GitCredential => return Ok(Exit::Usage),
             _ => {}
         }
         let settings = Settings::load(flags, &process_environment);
@@ -118,7 +121,8 @@ impl Context {
             | Command::Doctor(_)
             | Command::Host
             | Command::Confine
-            | Command::DemoAgent => Ok(Exit::Usage),
+            | Command::DemoAgent
+            | Command::GitCredential => Ok(Exit::Usage),
         }
     }
 

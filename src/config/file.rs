@@ -43,6 +43,12 @@ pub(super) struct File {
     pub voice: cadence_speech::Settings,
     #[serde(default)]
     pub dashboard: super::Dashboard,
+    #[serde(default)]
+    pub repositories: super::repositories::Repositories,
+    #[serde(default)]
+    pub dependencies: super::repositories::Dependencies,
+    #[serde(default)]
+    pub git: super::repositories::Git,
 }
 
 #[derive(Debug)]
@@ -195,6 +201,27 @@ pub const KEYS: &[Key] = &[
         name: "dashboard.notify",
         kind: Kind::Switch,
         about: "notices of the desktop when something needs you: true, false",
+    },
+    Key {
+        name: "repositories.keep",
+        kind: Kind::Number,
+        about: "repositories by URL that are kept for the next task; none: 5",
+    },
+    Key { name: "repositories.max_size", kind: Kind::Text, about: "space that they may take, like 20G" },
+    Key {
+        name: "repositories.partial",
+        kind: Kind::List,
+        about: "URLs, with * for any text, that are fetched without the content of old files",
+    },
+    Key {
+        name: "repositories.partial_above",
+        kind: Kind::Text,
+        about: "size from which every repository is; none: 1G, 0G: none is",
+    },
+    Key {
+        name: "dependencies.install",
+        kind: Kind::Switch,
+        about: "whether packages that lock files name are installed: true, false",
     },
     Key { name: "dashboard.speak", kind: Kind::Switch, about: "whether that is spoken, too: true, false" },
 ];
@@ -364,7 +391,7 @@ mod tests {
 
     #[test]
     fn errors_say_the_line() {
-        insta::assert_snapshot!(message("agent = \"claude\"\nmodle = \"x\"\n"), @"config.toml, line 2: unknown field `modle`, expected one of `server`, `token_file`, `color`, `data_dir`, `listen`, `agent`, `model`, `permission`, `budget`, `max_turns`, `timeout`, `environment`, `workers`, `warm_workspaces`, `keep_archived_days`, `keep_logs_days`, `sandbox`, `limits`, `voice`, `dashboard`");
+        insta::assert_snapshot!(message("agent = \"claude\"\nmodle = \"x\"\n"), @"config.toml, line 2: unknown field `modle`, expected one of `server`, `token_file`, `color`, `data_dir`, `listen`, `agent`, `model`, `permission`, `budget`, `max_turns`, `timeout`, `environment`, `workers`, `warm_workspaces`, `keep_archived_days`, `keep_logs_days`, `voice`, `dashboard`, `repositories`, `dependencies`, `git`");
         insta::assert_snapshot!(message("permission = \"bypass\"\n"), @"config.toml, line 1: unknown variant `bypass`, expected one of `ask`, `edits`, `all`");
         insta::assert_snapshot!(message("\n\ntimeout = \"soon\"\n"), @"config.toml, line 3: `soon` is no duration; write it like 30s, 10m or 1h30m");
         insta::assert_snapshot!(message("budget = -1.0\n"), @"config.toml, line 1: a budget must be more than nothing");
@@ -436,6 +463,7 @@ mod tests {
                         "permission" => "ask",
                         "color" => "never",
                         "timeout" => "3m",
+                        "repositories.max_size" | "repositories.partial_above" => "3G",
                         "voice.pause" | "voice.limit" => "2s",
                         "voice.openai.base_url" => "http://127.0.0.1:8000/v1",
                         "voice.understanding.provider" => "nobody",

@@ -3,6 +3,7 @@
 mod dashboard;
 mod file;
 mod isolation;
+mod repositories;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use cadence_agent::sandbox::Policy;
+use cadence_agent::workspace::RepositorySettings;
 use cadence_protocol::PermissionMode;
 use directories::ProjectDirs;
 use secrecy::SecretString;
@@ -105,6 +107,8 @@ pub struct Settings {
     /// How speech is recorded, understood and answered.
     pub voice: cadence_speech::Settings,
     pub dashboard: Dashboard,
+    /// How repositories are got and kept on this machine.
+    pub repositories: RepositorySettings,
 }
 
 /// Looks a variable up; an empty one counts as absent.
@@ -216,6 +220,9 @@ impl Settings {
             keep_logs: file.keep_logs_days.map(|days| days.0),
             voice: file.voice,
             dashboard: file.dashboard,
+            repositories: repositories::settings(&file.repositories, &file.dependencies, file.git, |path| {
+                expand(path, env)
+            }),
             path,
         })
     }

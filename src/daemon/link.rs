@@ -29,6 +29,8 @@ const PING: Duration = Duration::from_secs(10);
 const SILENT: Duration = Duration::from_secs(25);
 /// How long one frame may take to be taken.
 const SEND: Duration = Duration::from_secs(30);
+/// Repositories that the server is told of.
+const MAX_REPOSITORIES: usize = 1000;
 /// Largest diff that is sent, in bytes.
 const MAX_DIFF: usize = 8 * 1024 * 1024;
 
@@ -169,7 +171,8 @@ impl Link {
     }
 
     async fn repositories(&self) -> Vec<String> {
-        Vec::new()
+        let kept = self.workspaces.repositories().await;
+        kept.into_iter().filter_map(|repository| repository.url).take(MAX_REPOSITORIES).collect()
     }
 
     /// Takes what the server says.

@@ -15,7 +15,7 @@ use std::time::Duration;
 use cadence_agent::host::{kill_marked, marker};
 use cadence_agent::runner::{Agents, Runner};
 use cadence_agent::sandbox::Policy;
-use cadence_agent::workspace::Workspaces;
+use cadence_agent::workspace::{RepositorySettings, Workspaces};
 use cadence_server::{DataLock, ServeError};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, watch};
@@ -44,6 +44,8 @@ pub struct Config {
     pub program: PathBuf,
     /// What agents are kept to.
     pub policy: Policy,
+    /// How repositories are got and kept.
+    pub repositories: RepositorySettings,
     /// What every agent gets; what a task brings lies over it.
     pub environment: BTreeMap<String, String>,
     pub warm_workspaces: usize,
@@ -65,7 +67,11 @@ pub async fn run(config: Config, stop: CancellationToken, ready: impl FnOnce() +
     };
     let (source, deltas) = Source::open(&config.data_dir.join("spool"), closing.clone()).map_err(unusable)?;
     let source = Arc::new(source);
-    let workspaces = Arc::new(Workspaces::new(&config.data_dir).with_warm(config.warm_workspaces));
+    let workspaces = Workspaces::new(&config.data_dir)
+        .with_warm(config.warm_workspaces)
+        .with_helper(&config.program)
+        .with_repositories(config.repositories);
+    let workspaces = Arc::new(workspaces);
     clean_up(&source, &workspaces).await;
     let identity = Identity {
         id,

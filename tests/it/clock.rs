@@ -1,7 +1,6 @@
 //! A clock on the wall that is set while a server works: the program runs with one that the story sets.
 #![cfg(target_os = "linux")]
 
-
 use cadence_fakes::messages::Scenario;
 use serde_json::{Value, json};
 

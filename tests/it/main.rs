@@ -18,6 +18,7 @@ mod hostile;
 mod isolation;
 mod limits;
 mod recovery;
+mod repositories;
 mod run;
 mod scripts;
 mod server;

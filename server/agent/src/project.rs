@@ -1,37 +1,70 @@
 //! `.cadence.toml`: what a repository says about itself.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// Name of the file, at the top of the repository.
 pub const FILE: &str = ".cadence.toml";
 /// Largest file that is read, in bytes.
 const LARGEST: u64 = 64 << 10;
 const DAY: u64 = 24 * 60 * 60;
+/// Directories with a lock file, at most.
+const MOST_DIRECTORIES: usize = 20;
 
 /// The settings of a repository; all may be left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Project {
     #[serde(default)]
-    pub setup: Option<Setup>,
+    pub setup: Option<Step>,
+    #[serde(default)]
+    pub teardown: Option<Step>,
+    #[serde(default)]
+    pub dependencies: Dependencies,
     #[serde(default)]
     pub agent: AgentDefaults,
 }
 
-/// What makes a fresh workspace ready to work in.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// A command of the repository: what makes a fresh workspace ready to work in, or what ends what that began when the workspace
+/// is removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Setup {
+pub struct Step {
     /// Given to `sh -c` in the workspace.
     pub command: String,
     #[serde(default = "ten_minutes")]
     pub timeout_secs: u64,
 }
 
-impl Setup {
+impl Step {
+    pub fn limit(&self) -> Duration {
+        Duration::from_secs(self.timeout_secs)
+    }
+}
+
+/// How the packages are installed that lock files name.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dependencies {
+    /// None: as the machine's settings say, but not where a set-up command sees to it.
+    pub install: Option<bool>,
+    /// Directories with a lock file, relative to the top.
+    pub directories: Vec<PathBuf>,
+    /// Whether no agent begins where they cannot be installed.
+    pub required: bool,
+    /// For each command.
+    pub timeout_secs: u64,
+}
+
+impl Default for Dependencies {
+    fn default() -> Self {
+        Self { install: None, directories: vec![PathBuf::from(".")], required: false, timeout_secs: ten_minutes() }
+    }
+}
+
+impl Dependencies {
     pub fn limit(&self) -> Duration {
         Duration::from_secs(self.timeout_secs)
     }
@@ -95,13 +128,22 @@ pub fn parse(text: &str, path: &Path) -> Result<Project, ProjectError> {
         }
     })?;
     let value = |message: &str| ProjectError::Value { path: path.to_owned(), message: message.to_owned() };
-    if let Some(setup) = &project.setup {
-        if setup.command.trim().is_empty() || setup.command.contains('\0') {
-            return Err(value("`setup.command` is empty"));
+    for (name, step) in [("setup", &project.setup), ("teardown", &project.teardown)] {
+        let Some(step) = step else { continue };
+        if step.command.trim().is_empty() || step.command.contains('\0') {
+            return Err(value(&format!("`{name}.command` is empty")));
         }
-        if !(1..=DAY).contains(&setup.timeout_secs) {
-            return Err(value("`setup.timeout_secs` must be from 1 to 86400"));
+        if !(1..=DAY).contains(&step.timeout_secs) {
+            return Err(value(&format!("`{name}.timeout_secs` must be from 1 to 86400")));
         }
+    }
+    let dependencies = &project.dependencies;
+    if !(1..=DAY).contains(&dependencies.timeout_secs) {
+        return Err(value("`dependencies.timeout_secs` must be from 1 to 86400"));
+    }
+    if dependencies.directories.len() > MOST_DIRECTORIES || !dependencies.directories.iter().all(|path| is_inside(path))
+    {
+        return Err(value("`dependencies.directories` must be at most 20 directories inside the repository"));
     }
     for (name, text) in [("agent.default", &project.agent.default), ("agent.model", &project.agent.model)] {
         if text.as_ref().is_some_and(|t| t.trim().is_empty() || t.starts_with('-') || t.contains(char::is_control)) {
@@ -109,6 +151,16 @@ pub fn parse(text: &str, path: &Path) -> Result<Project, ProjectError> {
         }
     }
     Ok(project)
+}
+
+/// Whether a path leads to something in the repository and not in `.git`.
+fn is_inside(path: &Path) -> bool {
+    let inside = |part: Component<'_>| match part {
+        Component::Normal(name) => !name.eq_ignore_ascii_case(".git"),
+        Component::CurDir => true,
+        _ => false,
+    };
+    !path.as_os_str().is_empty() && path.components().all(inside) && !path.as_os_str().as_encoded_bytes().contains(&0)
 }
 
 #[cfg(test)]
@@ -130,6 +182,21 @@ mod tests {
         assert_eq!(project.agent.default.as_deref(), Some("claude"));
         assert_eq!(parsed("[setup]\ncommand = 'x'").unwrap().setup.unwrap().timeout_secs, 600);
         assert_eq!(parsed("").unwrap(), Project::default());
+    }
+
+    #[test]
+    fn dependencies_are_told_apart() {
+        let text =
+            "[dependencies]\ninstall = false\ndirectories = ['.', 'web/app']\nrequired = true\ntimeout_secs = 5\n";
+        let dependencies = parsed(text).unwrap().dependencies;
+        assert_eq!((dependencies.install, dependencies.required, dependencies.timeout_secs), (Some(false), true, 5));
+        assert_eq!(dependencies.directories, [".", "web/app"].map(PathBuf::from));
+        assert_eq!(parsed("[dependencies]\nrequired = true\n").unwrap().dependencies.install, None);
+        for outside in ["..", "/etc", "a/../../b", "", ".git", "a/.GIT/hooks"] {
+            let error = parsed(&format!("[dependencies]\ndirectories = ['{outside}']\n")).unwrap_err();
+            assert!(error.contains("dependencies.directories"), "{outside}: {error}");
+        }
+        assert!(parsed("[teardown]\ncommand = ''\n").unwrap_err().contains("teardown.command"));
     }
 
     #[test]

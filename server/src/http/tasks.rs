@@ -16,6 +16,7 @@ use super::auth::{Actor, Reader};
 use super::error::{ApiJson, ApiPath, ApiQuery, Failure, OptionalJson};
 use super::intake;
 use crate::store::{Filter, Principal};
+use crate::upkeep::remove_workspace;
 
 /// Largest diff that is sent, in bytes.
 const MAX_DIFF: usize = 8 * 1024 * 1024;
@@ -193,7 +194,7 @@ pub async fn remove(
     }
     // An archived task takes no message, so nothing begins while its workspace goes.
     app.store.archive(who.user_id, id, true).await?;
-    let removed = app.workspaces.remove(id, body.force).await;
+    let removed = remove_workspace(&app.store, &app.workspaces, id, body.force).await;
     if removed.is_err() && task.archived_at.is_none() {
         app.store.archive(who.user_id, id, false).await?;
     }

@@ -1,5 +1,7 @@
 //! Tasks: create, read, archive, remove.
 
+use std::collections::BTreeMap;
+
 use cadence_protocol::{EventData, Executor, SandboxMode, Task};
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
@@ -64,6 +66,16 @@ impl Store {
 
     pub async fn task(&self, user: Uuid, id: Uuid) -> Result<Task, StoreError> {
         rows::owned(&mut *self.reads.acquire().await?, user, id).await
+    }
+
+    /// The variables that a task brought along.
+    pub async fn environment(&self, id: Uuid) -> Result<BTreeMap<String, String>, StoreError> {
+        let text: Option<String> = sqlx::query_scalar("SELECT environment FROM tasks WHERE id = ?")
+            .bind(id)
+            .fetch_optional(&mut *self.reads.acquire().await?)
+            .await?;
+        let text = text.ok_or(StoreError::NotFound("such task"))?;
+        serde_json::from_str(&text).map_err(|error| StoreError::Corrupt(error.to_string()))
     }
 
     /// Puts an ended task away, or takes it out again.

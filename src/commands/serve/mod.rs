@@ -188,6 +188,7 @@ async fn serve(context: &Context, args: Args) -> CommandResult {
         labels: settings.labels.clone(),
         // Data that goes with the server has no next task.
         warm_workspaces: if args.discard_data { 0 } else { settings.warm_workspaces.unwrap_or(WARM_WORKSPACES) },
+        repositories: settings.repositories.clone(),
         idle_exit: args.idle_exit.or(args.embedded.then_some(IDLE)),
         lease_secs: args.lease_secs,
         default_agent: settings.agent.clone().unwrap_or_else(|| "claude".to_owned()),

@@ -4,5 +4,6 @@
 // A fake that cannot start has to stop the test with its reason.
 #![allow(clippy::expect_used)]
 
+pub mod forge;
 pub mod messages;
 pub mod speech;

@@ -3,6 +3,8 @@
 //! Nothing is inherited but a short list of variables. Hooks, maintenance, prompts, signing and the `ext::` transport are
 //! off, and paths and names never reach git where they could be taken for options.
 
+pub mod credentials;
+mod helper;
 mod text;
 
 use std::collections::BTreeMap;
@@ -17,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use crate::host::MARKER_VARIABLE;
 
+pub use helper::run as credential_helper;
 pub use text::{bytes_of, fields, path_of, redact};
 
 /// Oldest git that has all that is used here (`merge-tree --write-tree`).
@@ -121,7 +124,11 @@ impl GitError {
                     || message.contains("Permission denied (publickey")
                     || message.contains("Authentication failed") =>
             {
-                Some("git has no credentials for it: add an SSH key to the agent, or a credential helper".into())
+                Some(
+                    "git has no credentials for it: give a token with CADENCE_GIT_TOKEN or [git.credentials] in the settings, \
+                     add an SSH key to the agent, or a credential helper"
+                        .into(),
+                )
             }
             Self::Failed { message, .. } if message.contains("No space left") => Some("free some disk space".into()),
             _ => None,
@@ -163,6 +170,9 @@ impl Git {
             ("SSH_ASKPASS", "false"),
             ("SSH_ASKPASS_REQUIRE", "force"),
         ] {
+            variables.insert(name.into(), value.into());
+        }
+        for (name, value) in credentials::own_variables(environment) {
             variables.insert(name.into(), value.into());
         }
         Self { directory: directory.to_path_buf(), variables, settings: Vec::new() }

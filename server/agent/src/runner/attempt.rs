@@ -168,6 +168,9 @@ async fn whole<S: TaskSource>(
         Ok(prepared) => prepared,
         Err(end) => return Leave::End(early(runner, &claim, reporter, end).await),
     };
+    // Git of the agent's own finds the token that the task brought.
+    let for_git = runner.workspaces.agent_variables(&workspace.origin, &environment);
+    environment.extend(for_git);
 
     let mut usage = claim.usage;
     // One that was launched has perhaps worked; whether it did, its session says.
@@ -360,7 +363,6 @@ async fn prepare<S: TaskSource>(
     let note = |text: &str| tracing::info!(task = %task.id, "{text}");
     let workspace = runner.workspaces.prepare(&request, &note).await.map_err(broken)?;
     fault::reached(Point::Prepared).await;
-    let workspace = workspace.with_environment(environment.clone());
     let lock = workspace.lock(LOCK_LIMIT).await.map_err(broken)?;
     reporter
         .frame(FrameBody::Workspace {
@@ -369,6 +371,20 @@ async fn prepare<S: TaskSource>(
             branch: workspace.branch.clone(),
         })
         .await;
+    let installed = runner.workspaces.install(&workspace, environment).await.map_err(broken)?;
+    for ran in installed.ran {
+        let (exit_code, output) = (ran.exit_code, Some(ran.output));
+        reporter.event(EventData::CommandRun { command: ran.command, exit_code, output }).await;
+    }
+    for path in installed.copied {
+        tracing::info!(task = %task.id, lock = %path.display(), "the packages were installed before, and copied");
+    }
+    for message in installed.notes {
+        reporter.event(EventData::Error { message, recoverable: true }).await;
+    }
+    if let Some(why) = installed.failed {
+        return Err(failed(&format!("the packages that .cadence.toml requires could not be installed: {why}")));
+    }
     let kept = Kept::prepare(&runner.policy, decided, (task, program), &workspace, environment).await;
     let kept = kept.map_err(|error| failed(&error))?;
     reporter.frame(FrameBody::Sandbox { sandbox: kept.facts.clone() }).await;

@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::git::GitError;
+use crate::git::credentials::CredentialError;
 use crate::project::ProjectError;
 
 /// Why something could not be done with a repository or a workspace. [`WorkspaceError::hint`] says what to do about it.
@@ -10,6 +11,8 @@ pub enum WorkspaceError {
     Git(#[from] GitError),
     #[error("{what} {path}: {source}")]
     Io { what: &'static str, path: PathBuf, source: std::io::Error },
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
     #[error(transparent)]
     Project(#[from] ProjectError),
     #[error("`{origin}` is not a repository that can be used: {reason}")]

@@ -117,7 +117,7 @@ fn leads_inside(path: &Path, target: &Path) -> bool {
 }
 
 /// Keeps them out of commits, also where the agent changes `.gitignore`.
-fn exclude(workspace: &Workspace, files: &[PathBuf]) -> Result<(), WorkspaceError> {
+pub(super) fn exclude(workspace: &Workspace, files: &[PathBuf]) -> Result<(), WorkspaceError> {
     if files.is_empty() {
         return Ok(());
     }

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::WorkspaceError;
 
@@ -14,23 +14,45 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 #[must_use]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
-/// Takes the lock of the file, which is made where it is missing; `WorkspaceError::Busy` when somebody else still holds it
-/// after `wait`.
-pub(super) async fn lock(path: &Path, wait: Duration) -> Result<Lock, WorkspaceError> {
-    let file = OpenOptions::new()
+impl Lock {
+    /// Notes on the file when it was taken last.
+    pub(super) fn touch(&self) {
+        // Where that fails, it counts as used earlier than it was.
+        let _ = self.file.set_modified(SystemTime::now());
+    }
+}
+
+/// Takes a share of the lock, which others may have too; none where somebody has it for himself.
+pub(super) fn share(path: &Path) -> Result<Option<Lock>, WorkspaceError> {
+    let file = open(path)?;
+    match file.try_lock_shared() {
+        Ok(()) => Ok(Some(Lock { file })),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(WorkspaceError::io("locking", path)(error)),
+    }
+}
+
+fn open(path: &Path) -> Result<File, WorkspaceError> {
+    OpenOptions::new()
         .create(true)
         .truncate(false)
         .write(true)
         .mode(0o600)
         .open(path)
-        .map_err(WorkspaceError::io("opening the lock", path))?;
+        .map_err(WorkspaceError::io("opening the lock", path))
+}
+
+/// Takes the lock of the file, which is made where it is missing; `WorkspaceError::Busy` when somebody else still holds it
+/// after `wait`.
+pub(super) async fn lock(path: &Path, wait: Duration) -> Result<Lock, WorkspaceError> {
+    let file = open(path)?;
     let (start, mut pause) = (Instant::now(), Duration::from_millis(5));
     loop {
         match file.try_lock() {
-            Ok(()) => return Ok(Lock { _file: file }),
+            Ok(()) => return Ok(Lock { file: file }),
             Err(TryLockError::WouldBlock) if start.elapsed() >= wait => {
                 return Err(WorkspaceError::Busy(path.parent().unwrap_or(path).to_path_buf()));
             }

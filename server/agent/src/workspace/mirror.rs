@@ -1,5 +1,5 @@
 //! The mirror of a repository: a bare one of cadence's own, which workspaces borrow objects from. Nothing is ever
-//! collected in it.
+//! collected in it; it goes as a whole (see [`super::cache`]).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use super::inspect::{Located, locate};
 use super::lock::{Lock, lock};
 use super::names::{is_branch_name, is_object_id, repo_name};
 use super::settings::hex;
-use super::{Environment, Origin, Prepare, WorkspaceError, Workspaces, private_dir, remove_tree};
+use super::{Environment, Origin, Prepare, WorkspaceError, Workspaces, cache, partial, private_dir, remove_tree};
 use crate::git::{Git, GitError};
 
 /// Serves any commit of the user's repository, also one that no branch leads to any more.
@@ -104,17 +104,16 @@ impl Workspaces {
     ) -> Result<Mirror, WorkspaceError> {
         let mirrors = self.mirrors();
         private_dir(&mirrors)?;
+        let environment = &self.granted(&source, environment)?;
         let name = format!("{}-{}", repo_name(&source.stem()), short_hash(&source.canonical()));
         let path = mirrors.join(format!("{name}.git"));
         let held = lock(&mirrors.join(format!("{name}.lock")), self.network_limit.saturating_mul(2)).await?;
-        let mut git = Git::new(&mirrors, environment);
-        if let Source::Url { credentials: Some((user, password)), .. } = &source {
-            git = with_credentials(git, user, password);
-        }
+        held.touch();
+        let git = Git::new(&mirrors, environment);
         let fresh = !path.is_dir();
         if fresh {
             progress(&format!("Copying {} to a mirror of its own", source.origin()));
-            create(&git, &source, &mirrors, &name, self.network_limit).await?;
+            self.create(&git, &source, &name, progress).await?;
         }
         let git = git.repository(&path);
         Ok(Mirror {
@@ -157,65 +156,77 @@ fn unlock(directory: &Path, deep: bool) -> Result<(), WorkspaceError> {
     Ok(())
 }
 
-/// Hands them to git through the environment: in an URL they would show in the list of processes.
-fn with_credentials(git: Git, user: &str, password: &str) -> Git {
-    git.env("CADENCE_GIT_USERNAME", user).env("CADENCE_GIT_PASSWORD", password).setting("credential.helper=").setting(
-        "credential.helper=!f() { test \"$1\" = get && printf 'username=%s\\npassword=%s\\n' \
-             \"$CADENCE_GIT_USERNAME\" \"$CADENCE_GIT_PASSWORD\"; }; f",
-    )
-}
-
-/// Clones beside, then moves into place, so that a mirror that is there is whole.
-async fn create(
-    git: &Git,
-    source: &Source,
-    mirrors: &Path,
-    name: &str,
-    network_limit: Duration,
-) -> Result<(), WorkspaceError> {
-    let prefix = format!(".{name}.");
-    for entry in fs::read_dir(mirrors).map_err(WorkspaceError::io("reading", mirrors))?.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(&prefix) {
-            remove_tree(&entry.path())?;
-        }
-    }
-    let new = mirrors.join(format!("{prefix}{}", Uuid::new_v4().simple()));
-    let clone = |how: &'static str| {
-        git.call("clone")
-            .args(["--quiet", "--bare", "--template=", how])
-            .args(["--config", "gc.auto=0", "--config", "maintenance.auto=false", "--config", "gc.pruneExpire=never"])
-            .arg("--")
-            .arg(source.place())
-            .arg(&new)
-    };
-    let made = match source {
-        Source::Local(located) => {
-            if is_partial(&located.objects()) {
-                return Err(WorkspaceError::Partial(source_path(located)));
+impl Workspaces {
+    /// Clones beside, then moves into place, so that a mirror that is there is whole.
+    async fn create(
+        &self,
+        git: &Git,
+        source: &Source,
+        name: &str,
+        progress: Progress<'_>,
+    ) -> Result<(), WorkspaceError> {
+        let mirrors = &self.mirrors();
+        let prefix = format!(".{name}.");
+        for entry in fs::read_dir(mirrors).map_err(WorkspaceError::io("reading", mirrors))?.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(&prefix) {
+                remove_tree(&entry.path())?;
             }
-            // Hard links are fast and safe, as git never changes an object. Borrowed objects would have to stay forever.
-            let made = if located.objects().join("info/alternates").exists() {
-                clone("--no-local").run().await
-            } else {
-                clone("--local").run().await
-            };
-            match made {
-                // It may have been repacked meanwhile.
-                Err(GitError::Failed { .. }) => {
-                    remove_tree(&new)?;
-                    clone("--no-local").run().await
+        }
+        let new = mirrors.join(format!("{prefix}{}", Uuid::new_v4().simple()));
+        let clone_to = |how: &'static str, to: &Path| {
+            git.call("clone")
+                .args(["--quiet", "--bare", "--template=", how])
+                .args([
+                    "--config",
+                    "gc.auto=0",
+                    "--config",
+                    "maintenance.auto=false",
+                    "--config",
+                    "gc.pruneExpire=never",
+                ])
+                .arg("--")
+                .arg(source.place())
+                .arg(to)
+        };
+        let clone = |how| clone_to(how, &new);
+        let made = match source {
+            Source::Local(located) => {
+                if is_partial(&located.objects()) {
+                    return Err(WorkspaceError::Partial(source_path(located)));
                 }
-                other => other,
+                // Hard links are fast and safe, as git never changes an object. Borrowed objects would have to stay forever.
+                let made = if located.objects().join("info/alternates").exists() {
+                    clone("--no-local").run().await
+                } else {
+                    clone("--local").run().await
+                };
+                match made {
+                    // It may have been repacked meanwhile.
+                    Err(GitError::Failed { .. }) => {
+                        remove_tree(&new)?;
+                        clone("--no-local").run().await
+                    }
+                    other => other,
+                }
+                .map(drop)
+                .map_err(WorkspaceError::from)
             }
+            Source::Url { url, .. } => {
+                let clone = |how, to: &Path| clone_to(how, to).limit(self.network_limit);
+                partial::clone(&self.partial, url, &new, progress, clone).await
+            }
+        };
+        let made = match made {
+            Ok(()) => cache::note_origins(git, &new).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = made {
+            remove_tree(&new)?;
+            return Err(error);
         }
-        Source::Url { .. } => clone("--no-local").limit(network_limit).run().await,
-    };
-    if let Err(error) = made {
-        remove_tree(&new)?;
-        return Err(error.into());
+        let path = mirrors.join(format!("{name}.git"));
+        fs::rename(&new, &path).map_err(WorkspaceError::io("moving the mirror to", &path))
     }
-    let path = mirrors.join(format!("{name}.git"));
-    fs::rename(&new, &path).map_err(WorkspaceError::io("moving the mirror to", &path))
 }
 
 impl Mirror {
@@ -234,6 +245,10 @@ impl Mirror {
     pub async fn has(&self, commit: &str) -> Result<bool, WorkspaceError> {
         let answer = self.git.call("cat-file").args(["-e", &format!("{commit}^{{commit}}")]).answer().await?;
         Ok(answer.code == Some(0))
+    }
+
+    pub fn network_limit(&self) -> Duration {
+        self.network_limit
     }
 
     /// Whether it was made just now.
@@ -419,7 +434,8 @@ impl Mirror {
             .args(["--quiet", "--no-write-fetch-head", "--no-auto-maintenance"])
             .args(options)
             .arg("--")
-            .arg(self.source.place())
+            // By its name, so that what was left out at first is left out now.
+            .arg(if partial::is_partial(&self.path) { "origin".as_ref() } else { self.source.place() })
             .arg(refspec)
             .limit(self.network_limit)
             .run()
@@ -456,19 +472,4 @@ fn is_partial(objects: &Path) -> bool {
 
 pub(super) fn short_hash(text: &str) -> String {
     hex(&Sha256::digest(text.as_bytes())[..8])
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
-    use super::*;
-
-    #[tokio::test]
-    async fn credentials_reach_git_and_nobody_else() {
-        let dir = tempfile::tempdir().unwrap();
-        let git = with_credentials(Git::new(dir.path(), &Environment::new()), "me", "it's \"secret\" $x");
-        let asked = git.call("credential").arg("fill").stdin("protocol=https\nhost=example.org\n\n");
-        let text = asked.text().await.unwrap();
-        assert!(text.contains("username=me\npassword=it's \"secret\" $x"), "{text}");
-    }
 }

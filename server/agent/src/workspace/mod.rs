@@ -3,7 +3,11 @@
 //! The user's repository is read, and gains the branch of the task; nothing else in it changes. A workspace borrows the
 //! objects of the mirror (what `git clone --shared` does), so making one copies only the working tree.
 
+mod access;
 mod apply;
+mod cache;
+mod command;
+mod dependencies;
 mod error;
 mod finish;
 mod include;
@@ -12,6 +16,7 @@ mod inspect;
 mod lock;
 mod mirror;
 mod names;
+mod partial;
 mod plain;
 mod prepare;
 mod publish;
@@ -35,14 +40,19 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+pub use access::RepositorySettings;
 pub use apply::{Applied, ApplyMode, apply, apply_since};
+pub use cache::{CacheLimits, CachedRepository};
+pub use dependencies::{Installation, Installed};
 pub use error::WorkspaceError;
 pub use finish::Finished;
 pub use inspect::{Checkout, inspect};
 pub use lock::Lock;
 pub use names::{Origin, branch_name, is_branch_name, repo_name};
+pub use partial::Partial;
 pub use warm::WarmFault;
 
+use crate::git::credentials::HostCredentials;
 use crate::git::{Git, NETWORK_LIMIT};
 
 /// Variables for git and for what runs in a workspace.
@@ -66,6 +76,13 @@ pub struct Workspaces {
     /// Repositories that have a workspace kept warm, at most.
     warm: usize,
     in_use: Arc<warm::InUse>,
+    /// Program that gives git its credentials.
+    helper: Option<PathBuf>,
+    credentials: Arc<HostCredentials>,
+    cache: CacheLimits,
+    partial: Partial,
+    /// Whether packages are installed where a repository does not say.
+    install: bool,
 }
 
 /// What a workspace is made from.
@@ -133,7 +150,17 @@ struct Record {
 impl Workspaces {
     /// Those under `data_dir`. Nothing is made before it is needed.
     pub fn new(data_dir: &Path) -> Self {
-        Self { data: data_dir.to_path_buf(), network_limit: NETWORK_LIMIT, warm: 0, in_use: Arc::default() }
+        Self {
+            data: data_dir.to_path_buf(),
+            network_limit: NETWORK_LIMIT,
+            warm: 0,
+            in_use: Arc::default(),
+            helper: None,
+            credentials: Arc::default(),
+            cache: CacheLimits::default(),
+            partial: Partial::default(),
+            install: true,
+        }
     }
 
     /// How many repositories may have a workspace prepared ahead; none unless told. See [`Workspaces::keep_warm`].
@@ -240,7 +267,11 @@ impl Workspace {
 
 impl Record {
     fn read(home: &Path) -> Result<Option<Self>, WorkspaceError> {
-        let path = home.join(RECORD);
+        Self::read_file(home, RECORD)
+    }
+
+    fn read_file(home: &Path, name: &str) -> Result<Option<Self>, WorkspaceError> {
+        let path = home.join(name);
         let damaged = |reason: String| WorkspaceError::Damaged { path: path.clone(), reason };
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
@@ -281,7 +312,19 @@ impl Record {
 /// Name of the checkout's directory, beside which cadence's own files are.
 fn checkout_name(repo_name: &str) -> String {
     let name = names::directory_name(repo_name);
-    let own = [RECORD, STAGED, LOCK, AGENT_LOCK, AGENT_LOG, COMMON, inner::KNOWN, setup::DONE].contains(&name.as_str());
+    let own = [
+        RECORD,
+        STAGED,
+        LOCK,
+        AGENT_LOCK,
+        AGENT_LOG,
+        COMMON,
+        inner::KNOWN,
+        setup::DONE,
+        setup::TEARDOWN,
+        dependencies::PENDING,
+    ];
+    let own = own.contains(&name.as_str());
     if own || name.starts_with(repair::ASIDE) { format!("{name}-repository") } else { name }
 }
 

@@ -10,8 +10,8 @@ use super::mirror::{Base, Mirror, Progress, Source, resolve};
 use super::names::{is_branch_name, is_work_branch};
 use super::settings::{UserSettings, config_value, user_git};
 use super::{
-    COMMON, LOCK, Origin, Prepare, Record, Workspace, WorkspaceError, Workspaces, checkout_name, include, lock,
-    private_dir, remove_tree, submodules, write_file,
+    COMMON, LOCK, Origin, Prepare, Record, Workspace, WorkspaceError, Workspaces, checkout_name, dependencies, include,
+    lock, partial, private_dir, remove_tree, submodules, write_file,
 };
 use crate::fault::{self, Point};
 use crate::git::Git;
@@ -28,7 +28,7 @@ impl Workspaces {
     ///
     /// `progress` is told what takes long or was left out, in sentences for people.
     pub async fn prepare(&self, request: &Prepare, progress: Progress<'_>) -> Result<Workspace, WorkspaceError> {
-        if let Some(workspace) = self.reopen(request)? {
+        if let Some(workspace) = self.reopen(request).await? {
             return Ok(workspace);
         }
         if !is_work_branch(&request.branch) {
@@ -38,7 +38,7 @@ impl Workspaces {
         private_dir(&home)?;
         let _held = lock::lock(&home.join(LOCK), WAIT).await?;
         // Somebody else may have made it meanwhile.
-        if let Some(workspace) = self.reopen(request)? {
+        if let Some(workspace) = self.reopen(request).await? {
             return Ok(workspace);
         }
         let before = Record::read(&home)?;
@@ -46,6 +46,7 @@ impl Workspaces {
         let source = Source::find(&request.origin, &request.environment).await?;
         let mirror = self.mirror(source, &request.environment, progress).await?;
         fault::reached(Point::Mirrored).await;
+        let environment = self.granted(mirror.source(), &request.environment)?;
         let repository = match mirror.source() {
             Source::Local(located) => Some(located.common.clone()),
             Source::Url { .. } => None,
@@ -81,7 +82,7 @@ impl Workspaces {
             mirror: mirror.path.clone(),
             repository,
             identity: settings.identity.clone(),
-            environment: request.environment.clone(),
+            environment,
         };
         let start = match &before {
             Some(_) => workspace.published_tip(&mirror, progress).await?,
@@ -103,6 +104,7 @@ impl Workspaces {
         remove_tree(&workspace.directory)?;
         remove_tree(&home.join(COMMON))?;
         let commit = start.as_deref().unwrap_or(&workspace.base_commit);
+        mirror.bring_files(commit, progress).await?;
         let source = mirror.source().clone();
         let mut taken = match again {
             false => self.take_ready(&workspace, &mirror, &settings, progress).await?,
@@ -144,15 +146,28 @@ impl Workspaces {
             workspace.keep_known(&tags, true).await?;
         }
         fault::reached(Point::CheckedOut).await;
+        if start.is_none() {
+            // What an agent has not written, and runs without it.
+            workspace.keep_teardown()?;
+            write_file(&home.join(dependencies::PENDING), b"")?;
+        }
         workspace.go_by_kept_settings()?;
         Record::publish(&home)?;
         self.used(&workspace);
         Ok(workspace)
     }
 
-    fn reopen(&self, request: &Prepare) -> Result<Option<Workspace>, WorkspaceError> {
+    async fn reopen(&self, request: &Prepare) -> Result<Option<Workspace>, WorkspaceError> {
         let workspace = self.open(request.task_id)?.filter(|workspace| workspace.directory.is_dir());
-        Ok(workspace.map(|workspace| workspace.with_environment(request.environment.clone())))
+        let Some(workspace) = workspace else { return Ok(None) };
+        let environment = match &request.origin {
+            Origin::Url(_) => {
+                let source = Source::find(&request.origin, &request.environment).await?;
+                self.granted(&source, &request.environment)?
+            }
+            Origin::Local(_) => request.environment.clone(),
+        };
+        Ok(Some(workspace.with_environment(environment)))
     }
 }
 
@@ -226,6 +241,7 @@ impl Workspace {
         if let Origin::Url(url) = &self.origin {
             let url = config_value(url);
             let _ = write!(text, "[remote \"origin\"]\n\turl = {url}\n\tfetch = +refs/heads/*:refs/remotes/origin/*\n");
+            text.push_str(&partial::settings(&self.mirror));
         }
         text.push_str(submodules::lfs_settings(&self.git()));
         write_file(&git_dir.join("config"), text.as_bytes())?;

@@ -10,7 +10,7 @@ use super::mirror::{Source, resolve};
 use super::names::is_object_id;
 use super::repair::ASIDE;
 use super::snapshot::quoted;
-use super::{Workspace, WorkspaceError, Workspaces, lock, remove_tree};
+use super::{Environment, Workspace, WorkspaceError, Workspaces, lock, remove_tree};
 use crate::git::{Git, fields};
 
 /// How long the agent's end is waited for.
@@ -26,6 +26,17 @@ impl Workspaces {
     /// would change something (so a squashed merge counts as merged), `WorkspaceError::Uncommitted` where files are in no
     /// commit, `WorkspaceError::OtherHistory` where other repositories in the workspace have commits of their own. Always refused: `WorkspaceError::Busy` while somebody works in it, `WorkspaceError::CheckedOut`.
     pub async fn remove(&self, task_id: Uuid, force: bool) -> Result<(), WorkspaceError> {
+        self.remove_after(task_id, force, None).await
+    }
+
+    /// The same; the tear-down command of the workspace, which runs once it is sure that it will be removed, gets this
+    /// environment, the task's. Without one it gets the few variables that programs cannot do without.
+    pub async fn remove_after(
+        &self,
+        task_id: Uuid,
+        force: bool,
+        environment: Option<&Environment>,
+    ) -> Result<(), WorkspaceError> {
         let home = self.home(task_id);
         if !home.is_dir() {
             return Ok(());
@@ -34,6 +45,7 @@ impl Workspaces {
         if let Some(workspace) = self.open(task_id)? {
             drop(lock::lock(&workspace.agent_lock(), WAIT).await?);
             workspace.release(self, force).await?;
+            workspace.tear_down(environment).await;
         }
         let trash = self.data.join("workspaces").join(format!(".removed-{}", Uuid::new_v4().simple()));
         std::fs::rename(&home, &trash).map_err(WorkspaceError::io("moving", &home))?;

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::lock::share;
 use super::mirror::{Mirror, Progress, Source, short_hash};
 use super::settings::{UserSettings, user_git};
 use super::{Environment, Workspace, WorkspaceError, Workspaces, private_dir, remove_tree, write_file};
@@ -110,6 +111,11 @@ impl Workspaces {
         format!("warm:{}", short_hash(&self.data.to_string_lossy()))
     }
 
+    /// What is ready for the next task of a mirror's repository.
+    pub(super) fn warm_ready(&self, mirror: &Path) -> PathBuf {
+        self.warm_home().join(mirror.file_name().unwrap_or_default()).join(READY)
+    }
+
     /// Notes that a repository is in use.
     pub(super) fn used(&self, workspace: &Workspace) {
         if self.warm > 0 {
@@ -119,12 +125,13 @@ impl Workspaces {
             // What is prepared ahead belongs to no attempt, and is found by the next server where this one is killed.
             like.environment.insert(MARKER_VARIABLE.to_owned(), self.warm_marker());
             newest.push(like);
-            self.in_use.told.notify_one();
         }
+        self.in_use.told.notify_one();
     }
 
     /// Prepares a workspace behind each one that is made, and removes those that nobody used for a day, those of more
-    /// repositories than may have one, and all where the disk is short of space. Ends when `closing` is cancelled, and leaves
+    /// repositories than may have one, and all where the disk is short of space; and lets go of repositories that are too many
+    /// ([`Workspaces::trim_repositories`]). Ends when `closing` is cancelled, and leaves
     /// nothing running then.
     pub async fn keep_warm(&self, closing: &CancellationToken) {
         // Git that outlived a killed server would go on writing into what is removed here.
@@ -135,15 +142,18 @@ impl Workspaces {
         }
         loop {
             self.tidy_warm().await;
+            match self.trim_repositories().await {
+                Ok(gone) => gone.iter().for_each(|one| tracing::info!(url = one.url, bytes = one.bytes, "not kept")),
+                Err(error) => tracing::warn!(%error, "repositories that are not used any more could not be removed"),
+            }
+            let waiting = || self.in_use.newest.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let next = async {
                 // A newer one takes the place of what waits here, so none is made for nothing.
-                loop {
-                    let waiting = self.in_use.newest.lock().unwrap_or_else(PoisonError::into_inner).pop();
-                    match waiting {
-                        Some(workspace) => return Some(workspace),
-                        None => self.in_use.told.notified().await,
-                    }
+                if let Some(workspace) = waiting() {
+                    return Some(workspace);
                 }
+                self.in_use.told.notified().await;
+                waiting()
             };
             let work = async {
                 if let Ok(Some(workspace)) = tokio::time::timeout(LOOK, next).await
@@ -165,6 +175,10 @@ impl Workspaces {
         if self.warm == 0 || is_short(&self.data) {
             return Ok(());
         }
+        // The mirror stays meanwhile; where it is on its way out, nobody waits for a workspace of it.
+        let Some(_borrowed) = share(&like.mirror.with_extension("borrow"))?.filter(|_| like.mirror.is_dir()) else {
+            return Ok(());
+        };
         let source = Source::find(&like.origin, &like.environment).await?;
         let settings = UserSettings::read(&user_git(&source, &like.mirror, &like.environment)).await?;
         let place = self.warm_home().join(like.mirror.file_name().unwrap_or_default());
@@ -308,7 +322,7 @@ impl Workspace {
 }
 
 /// Removes a directory that nobody shall find any more from this moment.
-async fn put_away(directory: &Path) -> Result<(), WorkspaceError> {
+pub(super) async fn put_away(directory: &Path) -> Result<(), WorkspaceError> {
     let parent = directory.parent().unwrap_or(directory);
     let away = parent.join(format!("{UNFINISHED}{}", Uuid::new_v4().simple()));
     match fs::rename(directory, &away) {

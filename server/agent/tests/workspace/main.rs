@@ -2,9 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod applying;
+mod dependencies;
 mod finishing;
 mod publishing;
+mod remote;
 mod support;
+mod teardown;
 #[path = "../support/mod.rs"]
 mod waiting;
 mod warm;
