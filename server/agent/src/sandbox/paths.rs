@@ -166,7 +166,15 @@ impl Policy {
             read.extend(self.read.iter().cloned());
         }
         let ports = (mode == SandboxMode::Strict).then(|| ports(&self.ports, place.environment));
-        let hidden = self.hidden.iter().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone())).collect();
+        let hidden: Vec<PathBuf> =
+            self.hidden.iter().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone())).collect();
+        // Of what is hidden only the attempt's own is given, whatever its variables name.
+        let own = |path: &PathBuf| {
+            let own = path == place.workspace || path == place.temporary || place.borrowed.contains(path);
+            own || !hidden.iter().any(|hidden| path.starts_with(hidden))
+        };
+        write.retain(own);
+        read.retain(own);
         Confinement { mode, by, read, write, hidden, ports, workspace: place.workspace.to_owned(), make }
     }
 }
