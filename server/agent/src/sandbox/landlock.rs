@@ -127,8 +127,10 @@ fn drop_capabilities() -> io::Result<()> {
 
 /// What of a place is given. One within a hidden place was named on purpose and is given whole.
 fn open_to(path: &Path, confinement: &Confinement) -> Vec<PathBuf> {
+    // A link gives what it leads to. What is not there gives nothing.
+    let Ok(path) = path.canonicalize() else { return Vec::new() };
     if confinement.hidden.iter().any(|hidden| path.starts_with(hidden)) {
-        return vec![path.to_owned()];
+        return vec![path];
     }
-    around(path, &confinement.hidden)
+    around(&path, &confinement.hidden)
 }

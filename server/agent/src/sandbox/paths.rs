@@ -171,7 +171,8 @@ impl Policy {
         // Of what is hidden only the attempt's own is given, whatever its variables name.
         let own = |path: &PathBuf| {
             let own = path == place.workspace || path == place.temporary || place.borrowed.contains(path);
-            own || !hidden.iter().any(|hidden| path.starts_with(hidden))
+            let real = path.canonicalize().unwrap_or_else(|_| path.clone());
+            own || !hidden.iter().any(|hidden| real.starts_with(hidden))
         };
         make.retain(own);
         write.retain(own);
