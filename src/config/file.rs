@@ -451,9 +451,10 @@ mod tests {
     fn every_key_is_read() {
         for key in KEYS {
             let text = match key.kind {
-                Kind::Number => format!("{} = 3", key.name),
+                Kind::Number => format!("{} = 30", key.name),
                 Kind::Decimal => format!("{} = 3.5", key.name),
                 Kind::List if key.name == "voice.engines" => format!("{} = [\"openai\"]", key.name),
+                Kind::List if key.name.starts_with("sandbox.") => format!("{} = [\"~/.a\"]", key.name),
                 Kind::List => format!("{} = [\"A\"]", key.name),
                 Kind::Switch => format!("{} = true", key.name),
                 Kind::Text => format!(
@@ -464,6 +465,9 @@ mod tests {
                         "color" => "never",
                         "timeout" => "3m",
                         "repositories.max_size" | "repositories.partial_above" => "3G",
+                        "sandbox.mode" => "strict",
+                        "limits.memory" => "4G",
+                        "limits.wall_clock" => "2h",
                         "voice.pause" | "voice.limit" => "2s",
                         "voice.openai.base_url" => "http://127.0.0.1:8000/v1",
                         "voice.understanding.provider" => "nobody",

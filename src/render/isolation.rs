@@ -55,7 +55,7 @@ mod tests {
             by: Some(LimitsBy::Cgroup),
         };
         let all = Sandbox { mode: SandboxMode::Strict, by: Some(SandboxBy::Landlock), weaker: Vec::new(), limits };
-        insta::assert_snapshot!(sandbox(&all), @"strict by Landlock · at most 4 GiB of memory, 1.5 processors, 512 processes by cgroup · 2h to work");
+        insta::assert_snapshot!(sandbox(&all), @"strict by Landlock · at most 4 GiB of memory, 1.5 processors, 512 processes by cgroup · 2h 00m to work");
         let weaker = vec!["there is none".to_owned()];
         let none = Sandbox { mode: SandboxMode::Off, by: None, weaker, limits: SandboxLimits::default() };
         insta::assert_snapshot!(sandbox(&none), @"off");

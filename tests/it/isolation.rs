@@ -83,9 +83,11 @@ fn an_agent_reads_no_secrets_and_writes_nothing_outside() {
                 &format!("rm -r {checkout}"),
                 "echo 1 > /proc/sys/kernel/printk",
                 "mkdir $HOME/.config/autostart",
+                "mknod disk b 8 0",
+                "unshare -m true",
             ],
         );
-        assert_eq!(said.0.len(), 16, "{:?}", said.0);
+        assert_eq!(said.0.len(), 18, "{:?}", said.0);
         said.all_refused();
     }
     assert_eq!(fs::read_to_string(&bashrc).unwrap(), "# mine\n");

@@ -181,12 +181,14 @@ fn a_kill_in_the_turn() {
 #[test]
 fn a_kill_in_a_tool() {
     // What it leaves behind has a session of its own and no parent. The command is long the first time only.
-    let prompt = "[[daemonize]] [[run test -e ../begun || { touch ../begun; sleep 600; }]] Note this";
+    let prompt = "[[daemonize]] [[run test -e .git/begun || { touch .git/begun; sleep 600; }]] Note this";
     each(ALL, |victim| {
         let story = Story::begin("ended", prompt);
         let tasks = story.env.path("serve/workspaces");
         until("the command runs", || {
-            fs::read_dir(&tasks).into_iter().flatten().flatten().any(|task| task.path().join("begun").exists())
+            let inside = |task: fs::DirEntry| fs::read_dir(task.path()).into_iter().flatten().flatten();
+            let tasks = fs::read_dir(&tasks).into_iter().flatten().flatten();
+            tasks.flat_map(inside).any(|entry| entry.path().join(".git/begun").exists())
         });
         let story = story.kill_now(victim);
         story.release();

@@ -9,9 +9,9 @@ use crate::support::{Repo, TestEnv, assert_whole, processes, until_some};
 
 /// Leaves two processes behind that no group and no parent leads to: one in a session of its own, one that was forked twice,
 /// leads its session no more and has nothing in its environment that tells where it came from. Ends once both run.
-const LEAVE: &str = r#"setsid -f sh -c 'echo $$ >../session; exec sleep 600' </dev/null >/dev/null 2>&1; \
-setsid -f env -i PATH="$PATH" sh -c 'sh -c "echo \$\$ >../forked; exec sleep 600" &' </dev/null >/dev/null 2>&1; \
-until test -s ../session && test -s ../forked; do sleep 0.01; done"#;
+const LEAVE: &str = r#"setsid -f sh -c 'echo $$ >.git/session; exec sleep 600' </dev/null >/dev/null 2>&1; \
+setsid -f env -i PATH="$PATH" sh -c 'sh -c "echo \$\$ >.git/forked; exec sleep 600" &' </dev/null >/dev/null 2>&1; \
+until test -s .git/session && test -s .git/forked; do sleep 0.01; done"#;
 
 /// A story in which something is left behind.
 struct Story {
@@ -36,14 +36,14 @@ impl Story {
 
     /// Waits until both run, and gives their ids.
     fn left(&self) -> Vec<i32> {
-        let id = |name: &str| -> Option<i32> { self.beside(name)?.trim().parse().ok() };
+        let id = |name: &str| -> Option<i32> { self.aside(name)?.trim().parse().ok() };
         until_some("what is left behind", || Some(vec![id("session")?, id("forked")?]))
     }
 
-    /// The content of a file beside the workspace.
-    fn beside(&self, name: &str) -> Option<String> {
-        let tasks = fs::read_dir(self.env.data_dir().join("workspaces")).into_iter().flatten().flatten();
-        let mut files = tasks.map(|task| task.path().join(name)).filter(|file| file.exists());
+    /// The content of a file in the workspace that is not of the work.
+    fn aside(&self, name: &str) -> Option<String> {
+        let workspaces = self.env.workspaces().into_iter();
+        let mut files = workspaces.map(|workspace| workspace.join(".git").join(name)).filter(|file| file.exists());
         fs::read_to_string(files.next()?).ok()
     }
 
@@ -87,9 +87,9 @@ fn alive(pids: &[i32]) -> Vec<i32> {
 fn a_pause_leaves_nothing_running_and_the_work_goes_on() {
     let story = Story::new();
     // Long the first time only.
-    let id = story.begin("[[run test -e ../begun || { touch ../begun; sleep 600; }]]", []);
+    let id = story.begin("[[run test -e .git/begun || { touch .git/begun; sleep 600; }]]", []);
     let left = story.leaving();
-    until_some("the long command", || story.beside("begun"));
+    until_some("the long command", || story.aside("begun"));
     story.env.cadence(["tasks", "pause", &id]).run().code(0);
     story.env.wait_status(&id, &["paused"]);
     story.nothing_runs(&left);

@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cadence_protocol::SandboxLimits;
 
@@ -98,7 +99,10 @@ pub fn usable() -> bool {
 
 /// Whether the kernel can hold agents to these limits on this machine. Makes a group to see, and removes it.
 pub fn limits(limits: &SandboxLimits) -> bool {
-    AgentGroup::create(&format!("limits-{}", std::process::id()), limits).is_some_and(|group| group.is_limited())
+    // Attempts look at the same time.
+    static LOOKS: AtomicU64 = AtomicU64::new(0);
+    let marker = format!("limits-{}-{}", std::process::id(), LOOKS.fetch_add(1, Ordering::Relaxed));
+    AgentGroup::create(&marker, limits).is_some_and(|group| group.is_limited())
 }
 
 /// Kills what a dead host left in the group of `marker`.

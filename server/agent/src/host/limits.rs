@@ -11,6 +11,14 @@ pub const LIMIT_REACHED: i32 = 125;
 /// What the host writes to stderr before what there is to say about limits.
 pub const LIMIT_MARK: &str = "cadence host: limit: ";
 
+/// What a host said last about limits, as a sentence. `stderr` is the end of what came on that.
+pub fn told_limit(stderr: &str) -> Option<String> {
+    let words = stderr.lines().filter_map(|line| line.strip_prefix(LIMIT_MARK)).next_back()?;
+    let mut letters = words.chars();
+    let first = letters.next()?.to_uppercase();
+    Some(format!("{first}{}.", letters.as_str()))
+}
+
 /// Time between two looks at the processes.
 const LOOK: Duration = Duration::from_millis(500);
 /// Length of the time over which processors are shared out, in microseconds: the kernel's usual one.
@@ -155,6 +163,14 @@ mod tests {
         assert!(group_settings(&SandboxLimits { wall_clock_secs: Some(1), ..Default::default() }).is_empty());
         let little = SandboxLimits { cpus: Some(0.001), ..Default::default() };
         assert_eq!(group_settings(&little), [("cpu.max", "1000 100000".to_owned())]);
+    }
+
+    #[test]
+    fn what_was_said_of_limits_is_found() {
+        let said = format!("noise\n{LIMIT_MARK}it was too much\ncadence host: other\n");
+        assert_eq!(told_limit(&said).unwrap(), "It was too much.");
+        assert_eq!(told_limit("cadence host: the agent"), None);
+        assert_eq!(told_limit(LIMIT_MARK), None);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::sandbox::Bounds;
 
 pub use cgroup::{limits as has_limiting_groups, usable as has_control_groups};
-pub use limits::{LIMIT_MARK, LIMIT_REACHED};
+pub use limits::{LIMIT_REACHED, told_limit};
 pub use lines::{Line, LineReader, MAX_LINE};
 pub use marks::all_marked;
 pub use process::{HostExit, HostProcess, StderrSink};

@@ -17,7 +17,7 @@ use super::clock::Clock;
 use super::report::Reporter;
 use super::steer::Untaken;
 use crate::fault::{self, Point};
-use crate::host::{LIMIT_MARK, LIMIT_REACHED};
+use crate::host::{LIMIT_REACHED, told_limit};
 use crate::{Denial, Input, Output, TaskSource, TurnEnd, TurnOutcome};
 
 /// What an agent is told when the wait for a rate limit is over.
@@ -461,10 +461,10 @@ impl<'a, S: TaskSource> Drive<'a, S> {
         self.reporter.fell_silent().await;
         self.clock.stop(Instant::now());
         let session = self.begun().map(|(session, _)| session.clone());
-        let beyond = stderr.lines().filter_map(|line| line.strip_prefix(LIMIT_MARK)).next_back();
-        if let Some(why) = beyond.filter(|_| code != Some(LIMIT_REACHED)) {
+        let beyond = told_limit(stderr);
+        if let Some(message) = beyond.clone().filter(|_| code != Some(LIMIT_REACHED)) {
             // It went on without what was killed.
-            self.reporter.event(EventData::Error { message: sentence(why), recoverable: true }).await;
+            self.reporter.event(EventData::Error { message, recoverable: true }).await;
         }
         match std::mem::replace(&mut self.phase, Phase::Working) {
             Phase::Ending(EndReason::Lost, _) => Verdict::SessionGone,
@@ -478,13 +478,10 @@ impl<'a, S: TaskSource> Drive<'a, S> {
             _ => {
                 let last = stderr.trim().lines().last().unwrap_or_default();
                 let colon = if last.is_empty() { "" } else { ": " };
-                match code {
+                match (code, beyond) {
                     // Started again, it would do the same.
-                    Some(LIMIT_REACHED) if beyond.is_some() => {
-                        self.withdraw_approvals().await;
-                        Verdict::End(EndReason::Failed, sentence(beyond.unwrap_or_default()))
-                    }
-                    Some(code) if code <= SIGNALLED => {
+                    (Some(LIMIT_REACHED), Some(why)) => Verdict::End(EndReason::Failed, why),
+                    (Some(code), _) if code <= SIGNALLED => {
                         let how = format!("The agent ended with exit code {code} before it was done{colon}{last}");
                         Verdict::End(EndReason::Failed, how)
                     }
@@ -496,11 +493,4 @@ impl<'a, S: TaskSource> Drive<'a, S> {
             }
         }
     }
-}
-
-/// Words as a sentence.
-fn sentence(words: &str) -> String {
-    let mut letters = words.chars();
-    let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-    format!("{first}{}.", letters.as_str())
 }

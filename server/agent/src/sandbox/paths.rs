@@ -149,7 +149,7 @@ impl Policy {
         let home = variable("HOME");
         let state = home.as_deref().map(|home| state_of(place, home, mode)).unwrap_or_default();
         let caches = home.iter().flat_map(|home| caches(home));
-        let make: Vec<PathBuf> =
+        let mut make: Vec<PathBuf> =
             caches.chain(CACHE_VARIABLES.iter().filter_map(|name| variable(name))).chain(state.write).collect();
         let mut write: Vec<PathBuf> = vec![place.workspace.to_owned(), place.temporary.to_owned()];
         write.extend(DEVICES.iter().map(PathBuf::from));
@@ -166,7 +166,17 @@ impl Policy {
             read.extend(self.read.iter().cloned());
         }
         let ports = (mode == SandboxMode::Strict).then(|| ports(&self.ports, place.environment));
-        let hidden = self.hidden.iter().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone())).collect();
+        let hidden: Vec<PathBuf> =
+            self.hidden.iter().map(|path| path.canonicalize().unwrap_or_else(|_| path.clone())).collect();
+        // Of what is hidden only the attempt's own is given, whatever its variables name.
+        let own = |path: &PathBuf| {
+            let own = path == place.workspace || path == place.temporary || place.borrowed.contains(path);
+            let real = path.canonicalize().unwrap_or_else(|_| path.clone());
+            own || !hidden.iter().any(|hidden| real.starts_with(hidden))
+        };
+        make.retain(own);
+        write.retain(own);
+        read.retain(own);
         Confinement { mode, by, read, write, hidden, ports, workspace: place.workspace.to_owned(), make }
     }
 }
