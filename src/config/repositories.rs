@@ -47,7 +47,7 @@ impl<'de> Deserialize<'de> for HostName {
         let text = String::deserialize(deserializer)?.to_ascii_lowercase();
         // A host alone is written as it is read.
         let url = Url::parse(&format!("http://{text}")).ok();
-        match url.filter(|url| url.as_str() == format!("http://{text}/")) {
+        match url.filter(|url| url.username().is_empty() && url.as_str() == format!("http://{text}/")) {
             Some(_) => Ok(Self(text)),
             None => Err(D::Error::custom(format!(
                 "`{}` is no host; write it like github.com or git.example.org:8443",

@@ -4,6 +4,7 @@
 //! off, and paths and names never reach git where they could be taken for options.
 
 pub mod credentials;
+mod defaults;
 mod helper;
 mod text;
 
@@ -17,6 +18,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
+use self::defaults::{PASSED, SETTINGS};
 use crate::host::MARKER_VARIABLE;
 
 pub use helper::run as credential_helper;
@@ -37,56 +39,6 @@ const STDERR_WAIT: Duration = Duration::from_secs(2);
 
 /// Lowest priority of a process (nice value).
 const LOWEST: i32 = 19;
-
-/// Settings of every call; they go before those of any file.
-const SETTINGS: &[&str] = &[
-    "core.hooksPath=/dev/null",
-    "core.fsmonitor=false",
-    "core.splitIndex=false",
-    "core.askPass=",
-    "core.pager=cat",
-    "protocol.ext.allow=never",
-    "gc.auto=0",
-    "maintenance.auto=false",
-    "color.ui=false",
-    "commit.gpgSign=false",
-    "tag.gpgSign=false",
-    "merge.verifySignatures=false",
-    "log.showSignature=false",
-    "rerere.enabled=false",
-    "submodule.recurse=false",
-    "fetch.recurseSubmodules=false",
-    "fetch.writeCommitGraph=false",
-    "fetch.prune=false",
-    "diff.noprefix=false",
-    "diff.mnemonicPrefix=false",
-    "advice.detachedHead=false",
-    "advice.addEmbeddedRepo=false",
-];
-
-/// Variables that git may see of those that it is offered.
-const PASSED: &[&str] = &[
-    "PATH",
-    "HOME",
-    "USER",
-    "LOGNAME",
-    "TMPDIR",
-    "XDG_CONFIG_HOME",
-    "SSH_AUTH_SOCK",
-    "GIT_SSH",
-    "GIT_SSH_COMMAND",
-    "GIT_SSL_CAINFO",
-    "SSL_CERT_FILE",
-    "SSL_CERT_DIR",
-    "http_proxy",
-    "https_proxy",
-    "all_proxy",
-    "no_proxy",
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "NO_PROXY",
-];
 
 /// Why git did not do what it was asked to. Messages hold no credentials.
 #[derive(Debug, thiserror::Error)]

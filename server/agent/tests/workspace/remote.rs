@@ -7,9 +7,10 @@ use std::time::{Duration, SystemTime};
 use cadence_agent::git::credentials::{HostCredential, HostCredentials, TOKEN_VARIABLE, TokenSource};
 use cadence_agent::workspace::{CacheLimits, Origin, Partial, Prepare, Workspaces};
 use cadence_fakes::forge::{Forge, TOKEN, holding_the_token};
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{Env, Repo};
-use crate::waiting::host_program;
+use crate::waiting::{eventually, host_program};
 
 /// A home, a host, and the workspaces of a machine that has nothing of it yet.
 struct Scene {
@@ -243,6 +244,23 @@ async fn what_a_workspace_borrows_from_or_work_is_in_is_never_removed() {
     let record = s.env.path("data/workspaces").join(other.task_id.to_string()).join("workspace.json");
     fs::write(record, "?").unwrap();
     assert_eq!(none.trim_repositories().await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_server_lets_go_of_what_is_too_many_when_another_is_used() {
+    let s = Scene::new();
+    s.used_in_turn(&["one"]).await;
+    let all = s.all.clone().with_cache(CacheLimits { keep: 1, max_bytes: u64::MAX });
+    let closing = CancellationToken::new();
+    let work = async {
+        let url = s.forge.push(&s.env.path("source"), "two");
+        let workspace = all.prepare(&s.request(&url), &|_| ()).await.unwrap();
+        eventually("the first mirror to be gone", || (s.mirrors() == ["two"]).then_some(())).await;
+        closing.cancel();
+        workspace
+    };
+    let (workspace, ()) = tokio::join!(work, all.keep_warm(&closing));
+    assert_eq!(s.env.agent(&workspace).git(&["show", "HEAD:b.txt"]), "b");
 }
 
 #[tokio::test]
