@@ -76,7 +76,7 @@ pub fn task_environment(
     all: impl IntoIterator<Item = (String, String)>,
     further: &[String],
 ) -> BTreeMap<String, String> {
-    const NAMES: [&str; 24] = [
+    const NAMES: [&str; 25] = [
         "PATH",
         "HOME",
         "LANG",
@@ -101,8 +101,9 @@ pub fn task_environment(
         "NODE_EXTRA_CA_CERTS",
         "CADENCE_DEMO_SECONDS",
         "CADENCE_CLAUDE",
+        "CADENCE_CODEX",
     ];
-    const PREFIXES: [&str; 4] = ["LC_", "ANTHROPIC_", "OPENAI_", "CLAUDE_"];
+    const PREFIXES: [&str; 6] = ["LC_", "ANTHROPIC_", "OPENAI_", "CLAUDE_", "CODEX_", "OPENCODE_"];
     const IDENTITY: [&str; 4] = ["GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"];
     all.into_iter()
         .filter(|(name, _)| {

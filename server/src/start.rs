@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use axum::serve::ListenerExt;
 use cadence_agent::claude::Claude;
+use cadence_agent::codex::Codex;
 use cadence_agent::demo::Demo;
 use cadence_agent::host::{kill_marked, marker};
 use cadence_agent::runner::{Agents, Runner};
@@ -76,7 +77,7 @@ pub async fn serve(
 
     let voice = Voice::new(config.voice, config.voice_reload, config.voice_environment, &config.data_dir);
     let closing = CancellationToken::new();
-    let agents = Agents::new(vec![Arc::new(Claude), Arc::new(Demo)]);
+    let agents = Agents::new(vec![Arc::new(Claude), Arc::new(Codex), Arc::new(Demo)]);
     let workspaces = Arc::new(Workspaces::new(&config.data_dir).with_warm(config.warm_workspaces));
     let activity = Arc::new(Activity::default());
     activity.touch();

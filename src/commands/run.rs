@@ -48,7 +48,7 @@ pub struct Args {
     /// Model, as the agent names it
     #[arg(long)]
     model: Option<String>,
-    /// Agent: claude, or demo (a script without a model)
+    /// Agent: claude, codex, or demo (a script without a model)
     #[arg(long, add = complete::words(AGENTS))]
     agent: Option<String>,
     /// What it may do without asking: nothing but read, edits in its workspace, or everything [default: edits]

@@ -115,7 +115,7 @@ pub enum Kind {
 pub const KEYS: &[Key] = &[
     Key { name: "server", kind: Kind::Text, about: "address of the server; none starts one on demand" },
     Key { name: "token_file", kind: Kind::Text, about: "file that holds the token for the server" },
-    Key { name: "agent", kind: Kind::Text, about: "agent of new tasks: claude, demo" },
+    Key { name: "agent", kind: Kind::Text, about: "agent of new tasks: claude, codex, demo" },
     Key { name: "model", kind: Kind::Text, about: "model of new tasks" },
     Key { name: "permission", kind: Kind::Text, about: "what new tasks may do without asking: ask, edits, all" },
     Key { name: "budget", kind: Kind::Decimal, about: "US dollars that a new task may spend" },
@@ -181,7 +181,7 @@ pub const KEYS: &[Key] = &[
 ];
 
 /// Agents that there are.
-pub const AGENTS: &[&str] = &["claude", "demo"];
+pub const AGENTS: &[&str] = &["claude", "codex", "demo"];
 
 /// The setting of this name.
 pub fn key(name: &str) -> Result<Key, CommandError> {

@@ -2,12 +2,15 @@
 
 pub mod agent;
 pub mod claude;
+pub mod codex;
 pub mod demo;
 pub mod fault;
 pub mod git;
 pub mod host;
+mod program;
 pub mod project;
 pub mod runner;
+mod session;
 pub mod source;
 pub mod workspace;
 
