@@ -6,6 +6,7 @@ mod approvals;
 mod chaos;
 mod clients;
 mod clock;
+mod codex;
 mod completion;
 mod conversation;
 mod dashboard;
