@@ -16,6 +16,7 @@ mod fakes;
 mod flood;
 mod hostile;
 mod limits;
+mod opencode;
 mod recovery;
 mod run;
 mod scripts;

@@ -1,5 +1,6 @@
 //! Running coding agents: workspaces (git), agent processes under a host, and the runner that joins them to a queue.
 
+pub mod acp;
 pub mod agent;
 pub mod claude;
 pub mod codex;

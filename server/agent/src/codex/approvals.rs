@@ -1,16 +1,16 @@
 //! Codex's requests for permission and its questions, and their answers.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path};
 
 use cadence_protocol::{ApprovalKind, CommandBody, Decision, EventData, PermissionMode};
 use serde_json::{Map, Value, json};
 
-use super::items::{pushes, unwrapped};
+use super::items::unwrapped;
 use super::translate::{MAX_OPEN, Translator};
 use super::wire::{self, Approval, Question};
 use crate::agent::Denial;
 use crate::session::calls::{BASH, EDIT};
+use crate::session::consent::pushes;
 use crate::session::{Action, jsonrpc};
 
 /// A request that waits for an answer.
@@ -40,15 +40,6 @@ enum Ask {
     Server {
         bare: bool,
     },
-}
-
-/// What was allowed for the rest of the session. Codex could keep that itself, but only in a file of the user's, for ever.
-#[derive(Debug, Default)]
-pub struct Allowed {
-    /// Commands, to the letter, as what they may run is not known otherwise.
-    commands: Vec<Value>,
-    /// Changes of files in the workspace.
-    changes: bool,
 }
 
 impl Translator {
@@ -85,7 +76,7 @@ impl Translator {
         let granted = match pending.ask {
             Ask::Questions(_) => false,
             Ask::Server { bare } => bare && self.plan.permission == PermissionMode::All,
-            Ask::Command => self.permits() || self.allowed.commands.contains(&pending.input),
+            Ask::Command => self.permits() || self.allowed.holds(&pending.input),
             Ask::Change { inside } => self.permits() || inside && self.allowed.changes,
             Ask::Permissions(_) => self.permits(),
         };
@@ -148,9 +139,7 @@ impl Translator {
         }
         if always {
             match pending.ask {
-                Ask::Command if self.allowed.commands.len() < MAX_OPEN => {
-                    self.allowed.commands.push(pending.input.clone())
-                }
+                Ask::Command => self.allowed.add(pending.input.clone()),
                 Ask::Change { inside } => self.allowed.changes |= inside,
                 _ => {}
             }
@@ -256,24 +245,4 @@ fn with_reason(mut input: Value, approval: &Approval) -> Value {
         input["reason"] = json!(reason);
     }
     input
-}
-
-/// Whether a path lies in the workspace, as far as its text says.
-pub fn is_inside(path: &str, workspace: &Path) -> bool {
-    let path = Path::new(path);
-    !path.components().any(|part| part == Component::ParentDir) && path.starts_with(workspace)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_lies_in_the_workspace() {
-        let workspace = Path::new("/w/repo");
-        assert!(is_inside("/w/repo/a/b", workspace));
-        for outside in ["/w/repo2/a", "/w/repo/../x", "/etc/passwd", "a"] {
-            assert!(!is_inside(outside, workspace), "{outside}");
-        }
-    }
 }

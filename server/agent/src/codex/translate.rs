@@ -7,12 +7,13 @@ use cadence_protocol::{Decision, EventData, Usage};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::approvals::{Allowed, Pending, is_inside};
+use super::approvals::Pending;
 use super::items;
 use super::launch::Plan;
 use super::wire::{self, Item, Tokens, TurnError};
 use crate::agent::{Denial, Input, Output, SessionStart, TurnEnd, TurnOutcome};
 use crate::session::calls::Calls;
+use crate::session::consent::{Allowed, is_inside};
 use crate::session::jsonrpc::{self, Message, Refusal};
 use crate::session::patch::{MAX_TEXT, cap, cap_value};
 use crate::session::steps::Steps;

@@ -1,6 +1,7 @@
 //! A running agent that speaks lines of JSON: moves them between its host and whoever understands them.
 
 pub(crate) mod calls;
+pub(crate) mod consent;
 pub(crate) mod jsonrpc;
 pub(crate) mod patch;
 mod raw_log;

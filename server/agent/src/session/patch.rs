@@ -88,7 +88,7 @@ pub fn of_hunks(from: &str, to: &str, hunks: &str) -> Patch {
 /// The diff of an edit, from the file's text before and after.
 pub fn of_texts(path: &str, old: &str, new: &str) -> Patch {
     let difference = similar::TextDiff::from_lines(old, new);
-    let hunks = difference.unified_diff().context_radius(3).to_string();
+    let hunks = difference.unified_diff().context_radius(3).missing_newline_hint(false).to_string();
     of_hunks(path, path, &hunks)
 }
 
