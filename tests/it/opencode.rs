@@ -39,6 +39,21 @@ fn an_edit_ends_as_a_commit_and_what_it_asks_for_is_allowed() {
 }
 
 #[test]
+fn settings_of_the_repository_are_not_read_and_its_words_are() {
+    let (env, repo) = with_opencode();
+    repo.write("opencode.json", json!({"model": "scripted/two", "permission": "allow"}).to_string());
+    repo.write("AGENTS.md", "Say please in all comments.\n");
+    repo.commit("settings");
+    let id = env.detach(&repo, "Make it [[scenario:approval]]", OPENCODE);
+    let approval = env.wait_approval(&id);
+    env.cadence(["approvals", "allow", &approval]).run().code(0);
+    env.cadence(["tasks", "wait", &id]).run().code(0);
+    let request = env.api.requests().pop().unwrap().body;
+    assert_eq!(request["model"], "one");
+    assert!(request.to_string().contains("Say please in all comments."));
+}
+
+#[test]
 fn what_is_denied_does_not_run_and_it_is_told_why() {
     let (env, repo) = with_opencode();
     let id = env.detach(&repo, "Make it [[scenario:approval]]", OPENCODE);

@@ -16,8 +16,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use cadence_protocol::PermissionMode;
-
 use crate::agent::{Agent, AgentError, BoxFuture, Launch, Probe, Session};
 use crate::host::{HostSpec, marker};
 use crate::program::{Program, checked};
@@ -37,8 +35,8 @@ pub struct Acp {
     name: &'static str,
     program: Program,
     arguments: Vec<String>,
-    /// Variables of the agent's for a mode.
-    environment: fn(PermissionMode) -> Vec<(&'static str, String)>,
+    /// Variables of the agent's for a launch.
+    environment: fn(&Launch) -> Vec<(&'static str, String)>,
     costs: Costs,
 }
 
@@ -88,7 +86,7 @@ impl Agent for Acp {
             if let Some(variable) = self.program.variable {
                 env.remove(variable);
             }
-            env.extend((self.environment)(launch.permission).into_iter().map(|(name, value)| (name.to_owned(), value)));
+            env.extend((self.environment)(&launch).into_iter().map(|(name, value)| (name.to_owned(), value)));
             let spec = HostSpec {
                 program: self.program.find(&launch.environment)?,
                 args: self.arguments.clone(),
