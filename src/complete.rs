@@ -62,6 +62,14 @@ pub fn agents() -> ArgValueCompleter {
     })
 }
 
+/// Completes words of a fixed set.
+pub fn words(words: &'static [&'static str]) -> ArgValueCompleter {
+    ArgValueCompleter::new(move |current: &OsStr| {
+        let current = current.to_string_lossy();
+        words.iter().filter(|word| word.starts_with(current.as_ref())).map(CompletionCandidate::new).collect()
+    })
+}
+
 fn candidates<F>(current: &OsStr, ask: fn(Client) -> F) -> Vec<CompletionCandidate>
 where
     F: Future<Output = Result<Vec<(String, String)>, CommandError>>,
