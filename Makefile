@@ -1,7 +1,9 @@
 # What a person types. Each target installs what it needs and is not there yet.
 
-# Version of the Claude Code CLI that the tests drive.
+# Versions of the agents' programs that the tests drive.
 export CLAUDE_VERSION ?= 2.1.197
+export CODEX_VERSION ?= 0.169.0
+export OPENCODE_VERSION ?= 1.18.33
 
 # Back end of the local speech engine in `make desktop`: cuda, vulkan or metal; empty is the processor.
 GPU ?= $(if $(filter Darwin,$(shell uname)),metal)

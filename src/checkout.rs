@@ -76,7 +76,7 @@ pub fn task_environment(
     all: impl IntoIterator<Item = (String, String)>,
     further: &[String],
 ) -> BTreeMap<String, String> {
-    const NAMES: [&str; 25] = [
+    const NAMES: [&str; 27] = [
         "PATH",
         "HOME",
         "LANG",
@@ -102,8 +102,10 @@ pub fn task_environment(
         "CADENCE_DEMO_SECONDS",
         "CADENCE_CLAUDE",
         "CADENCE_GIT_TOKEN",
+        "CADENCE_CODEX",
+        "CADENCE_OPENCODE",
     ];
-    const PREFIXES: [&str; 4] = ["LC_", "ANTHROPIC_", "OPENAI_", "CLAUDE_"];
+    const PREFIXES: [&str; 6] = ["LC_", "ANTHROPIC_", "OPENAI_", "CLAUDE_", "CODEX_", "OPENCODE_"];
     const IDENTITY: [&str; 4] = ["GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL", "GIT_COMMITTER_NAME", "GIT_COMMITTER_EMAIL"];
     all.into_iter()
         .filter(|(name, _)| {

@@ -51,6 +51,17 @@ pub fn microphones() -> ArgValueCompleter {
     })
 }
 
+/// Completes names of agents: cadence's own, and those of the settings.
+pub fn agents() -> ArgValueCompleter {
+    ArgValueCompleter::new(|current: &OsStr| {
+        let current = current.to_string_lossy();
+        let settings = Settings::load(&Flags::default(), &process_environment).ok();
+        let own = settings.into_iter().flat_map(|settings| settings.agents.into_keys());
+        let all = crate::config::AGENTS.iter().map(|name| (*name).to_owned()).chain(own);
+        all.filter(|name| name.starts_with(current.as_ref())).map(CompletionCandidate::new).collect()
+    })
+}
+
 /// Completes words of a fixed set.
 pub fn words(words: &'static [&'static str]) -> ArgValueCompleter {
     ArgValueCompleter::new(move |current: &OsStr| {

@@ -29,6 +29,9 @@ pub struct ServeConfig {
     pub lease_secs: u32,
     /// Agent of tasks that name none.
     pub default_agent: String,
+    /// Agents beside those that cadence knows by itself, by their name: programs that speak the Agent Client Protocol, with
+    /// their arguments.
+    pub agents: std::collections::BTreeMap<String, Vec<String>>,
     pub retention: Retention,
     /// What agents are kept to on this machine.
     pub policy: cadence_agent::sandbox::Policy,
@@ -72,6 +75,8 @@ pub enum ServeError {
     /// Another server works on the same data.
     #[error("another cadence server uses {path}; stop it with `cadence server stop`, or give another --data-dir")]
     InUse { path: PathBuf },
+    #[error(transparent)]
+    Agent(#[from] cadence_agent::AgentError),
     #[error("{path}: {error}")]
     Storage { path: PathBuf, error: StoreError },
     #[error("the listener failed: {0}")]
@@ -89,7 +94,7 @@ impl ServeError {
                 }
                 _ => "Make it writable, or name another directory with CADENCE_DATA_DIR.".to_owned(),
             }),
-            Self::InUse { .. } | Self::Listener(_) => None,
+            Self::InUse { .. } | Self::Agent(_) | Self::Listener(_) => None,
         }
     }
 }

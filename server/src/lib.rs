@@ -15,7 +15,7 @@ mod voice;
 
 pub use config::{Exit, Retention, ServeConfig, ServeError};
 pub use http::openapi;
-pub use start::{DataLock, serve};
+pub use start::{DataLock, agents, serve};
 pub use voice::{
     MODELS as VOICE_MODELS, SET_UP_AN_ENGINE, Services as VoiceServices, VARIABLES as VOICE_VARIABLES, VoiceReload,
     hint_of as hint_of_engine,

@@ -10,7 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::serve::ListenerExt;
+use cadence_agent::Agent;
+use cadence_agent::acp::Acp;
 use cadence_agent::claude::Claude;
+use cadence_agent::codex::Codex;
 use cadence_agent::demo::Demo;
 use cadence_agent::host::{kill_marked, marker};
 use cadence_agent::runner::{Agents, Runner};
@@ -55,6 +58,7 @@ pub async fn serve(
     config: ServeConfig,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<Exit, ServeError> {
+    let agents = agents(&config.agents)?;
     let lock = DataLock::take(&config.data_dir)?;
     let database = config.data_dir.join(crate::store::FILE);
     let storage = |error: StoreError| ServeError::Storage { path: database.clone(), error };
@@ -78,7 +82,6 @@ pub async fn serve(
 
     let voice = Voice::new(config.voice, config.voice_reload, config.voice_environment, &config.data_dir);
     let closing = CancellationToken::new();
-    let agents = Agents::new(vec![Arc::new(Claude), Arc::new(Demo)]);
     let workspaces = Workspaces::new(&config.data_dir)
         .with_warm(config.warm_workspaces)
         .with_helper(&config.program)
@@ -176,6 +179,16 @@ pub async fn serve(
     store.close().await;
     lock.end();
     Ok(exit)
+}
+
+/// The agents that there are: cadence's own, and those of the settings.
+pub fn agents(settings: &BTreeMap<String, Vec<String>>) -> Result<Agents, ServeError> {
+    let mut all: Vec<Arc<dyn Agent>> =
+        vec![Arc::new(Claude), Arc::new(Codex), Arc::new(Acp::opencode()), Arc::new(Demo)];
+    for (name, command) in settings {
+        all.push(Arc::new(Acp::new(name, command)?));
+    }
+    Ok(Agents::new(all))
 }
 
 /// After a server that broke off: what it ran is ended, and the locks that git left in mirrors go, since nobody holds them.

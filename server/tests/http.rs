@@ -39,6 +39,7 @@ fn config(data_dir: PathBuf) -> ServeConfig {
         idle_exit: None,
         lease_secs: 30,
         default_agent: "demo".into(),
+        agents: Default::default(),
         retention: Retention::default(),
         policy: cadence_agent::sandbox::Policy::default(),
         voice: cadence_speech::Settings::default(),

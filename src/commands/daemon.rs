@@ -2,11 +2,7 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use cadence_agent::claude::Claude;
-use cadence_agent::demo::Demo;
-use cadence_agent::runner::Agents;
 use cadence_protocol::SandboxMode;
 use nix::unistd::gethostname;
 use tokio_util::sync::CancellationToken;
@@ -93,7 +89,7 @@ pub fn run(context: &Context, args: Args) -> CommandResult {
         name: args.name.or_else(host).unwrap_or_else(|| "a machine".to_owned()),
         capacity: capacity.unwrap_or_else(|| u32::try_from(default_workers()).unwrap_or(4)),
         labels,
-        agents: Agents::new(vec![Arc::new(Claude), Arc::new(Demo)]),
+        agents: cadence_server::agents(&settings.agents).map_err(|error| CommandError::usage(error.to_string()))?,
         program,
         repositories: settings.repositories.clone(),
         policy: policy(settings, Some(&data_dir), args.sandbox),

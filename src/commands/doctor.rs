@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use cadence_agent::git::OLDEST;
 use cadence_agent::host::has_control_groups;
-use cadence_agent::{Agent, AgentError, claude::Claude, demo::Demo};
+use cadence_agent::{Agent, AgentError, acp::Acp, claude::Claude, codex::Codex, demo::Demo};
 use serde::Serialize;
 use tokio::process::Command;
 
@@ -92,7 +92,14 @@ pub async fn run(
     let default = settings.as_ref().ok().and_then(|settings| settings.agent.clone()).unwrap_or_else(|| "claude".into());
     let environment: BTreeMap<String, String> = checkout::environment().collect();
     checks.push(agent("claude", &Claude, &environment, default == "claude").await);
+    checks.push(agent("codex", &Codex, &environment, default == "codex").await);
+    checks.push(agent("opencode", &Acp::opencode(), &environment, default == "opencode").await);
     checks.push(agent("demo agent", &Demo, &environment, default == "demo").await);
+    for (name, command) in settings.iter().flat_map(|settings| &settings.agents) {
+        if let Ok(own) = Acp::new(name, command) {
+            checks.push(agent(own.name(), &own, &environment, default == *name).await);
+        }
+    }
     checks.push(processes());
     checks.push(keys(&environment));
     match &settings {

@@ -15,7 +15,6 @@ use super::approvals::short;
 use crate::checkout::{self, Place};
 use crate::client::{Client, Ephemeral};
 use crate::complete;
-use crate::config::AGENTS;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::follow::{self, Followed, Left, Options, Outcome};
 use crate::render::{BOLD, CYAN, DIM, Line, PLAIN, REQUEST_LINES, Summary, YELLOW, request};
@@ -49,8 +48,8 @@ pub struct Args {
     /// Model, as the agent names it
     #[arg(long)]
     model: Option<String>,
-    /// Agent: claude, or demo (a script without a model)
-    #[arg(long, add = complete::words(AGENTS))]
+    /// Agent: claude, codex, opencode, demo (a script without a model), or one of the settings
+    #[arg(long, add = complete::agents())]
     agent: Option<String>,
     /// What it may do without asking: nothing but read, edits in its workspace, or everything [default: edits]
     #[arg(long, value_name = "ask|edits|all", value_parser = permission, add = complete::words(&["ask", "edits", "all"]))]

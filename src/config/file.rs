@@ -9,8 +9,8 @@ use cadence_protocol::PermissionMode;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use toml_edit::DocumentMut;
 
-use super::ColorWhen;
 use super::isolation::{Limits, Sandbox};
+use super::{AGENTS, ColorWhen};
 use crate::error::CommandError;
 
 #[derive(Debug, Default, Deserialize)]
@@ -21,7 +21,9 @@ pub(super) struct File {
     pub color: Option<ColorWhen>,
     pub data_dir: Option<PathBuf>,
     pub listen: Option<String>,
-    pub agent: Option<String>,
+    pub agent: Option<super::agents::Choice>,
+    #[serde(default)]
+    pub agents: std::collections::BTreeMap<super::agents::Name, super::agents::Command>,
     pub model: Option<String>,
     pub permission: Option<PermissionMode>,
     pub budget: Option<Dollars>,
@@ -128,7 +130,11 @@ pub enum Kind {
 pub const KEYS: &[Key] = &[
     Key { name: "server", kind: Kind::Text, about: "address of the server; none starts one on demand" },
     Key { name: "token_file", kind: Kind::Text, about: "file that holds the token for the server" },
-    Key { name: "agent", kind: Kind::Text, about: "agent of new tasks: claude, demo" },
+    Key {
+        name: "agent",
+        kind: Kind::Text,
+        about: "agent of new tasks: claude, codex, opencode, demo, or one of [agents]",
+    },
     Key { name: "model", kind: Kind::Text, about: "model of new tasks" },
     Key { name: "permission", kind: Kind::Text, about: "what new tasks may do without asking: ask, edits, all" },
     Key { name: "budget", kind: Kind::Decimal, about: "US dollars that a new task may spend" },
@@ -226,9 +232,6 @@ pub const KEYS: &[Key] = &[
     Key { name: "dashboard.speak", kind: Kind::Switch, about: "whether that is spoken, too: true, false" },
 ];
 
-/// Agents that there are.
-pub const AGENTS: &[&str] = &["claude", "demo"];
-
 /// The setting of this name.
 pub fn key(name: &str) -> Result<Key, CommandError> {
     let wanted = name.replace('-', "_");
@@ -269,6 +272,14 @@ fn at(path: &Path, text: &str, span: Option<Range<usize>>, message: &str) -> Com
 pub fn set(path: &Path, key: Key, value: &str) -> Result<(), CommandError> {
     check(key, value)?;
     edit(path, |document| {
+        if key.name == "agent" {
+            let own = document.get("agents").and_then(toml_edit::Item::as_table_like);
+            let own = own.into_iter().flat_map(|table| table.iter().map(|(name, _)| name.to_owned()));
+            let names: Vec<_> = AGENTS.iter().map(|name| (*name).to_owned()).chain(own).collect();
+            if !names.iter().any(|name| name == value) {
+                return Err(wrong(key, value, &format!("it is one of {}", names.join(", "))));
+            }
+        }
         let item = match key.kind {
             Kind::Text => toml_edit::value(value),
             Kind::Number => {
@@ -309,7 +320,6 @@ pub fn set(path: &Path, key: Key, value: &str) -> Result<(), CommandError> {
 fn check(key: Key, value: &str) -> Result<(), CommandError> {
     match key.name {
         "server" => super::parse_server(value, &super::Origin::Value).map(drop),
-        "agent" if !AGENTS.contains(&value) => Err(wrong(key, value, &format!("it is one of {}", AGENTS.join(", ")))),
         "listen" if super::listen_address(value).is_none() => {
             Err(wrong(key, value, "it is an address and a port, like 127.0.0.1:8383 or [::1]:8383"))
         }
@@ -391,7 +401,7 @@ mod tests {
 
     #[test]
     fn errors_say_the_line() {
-        insta::assert_snapshot!(message("agent = \"claude\"\nmodle = \"x\"\n"), @"config.toml, line 2: unknown field `modle`, expected one of `server`, `token_file`, `color`, `data_dir`, `listen`, `agent`, `model`, `permission`, `budget`, `max_turns`, `timeout`, `environment`, `workers`, `warm_workspaces`, `keep_archived_days`, `keep_logs_days`, `voice`, `dashboard`, `repositories`, `dependencies`, `git`");
+        insta::assert_snapshot!(message("agent = \"claude\"\nmodle = \"x\"\n"), @"config.toml, line 2: unknown field `modle`, expected one of `server`, `token_file`, `color`, `data_dir`, `listen`, `agent`, `agents`, `model`, `permission`, `budget`, `max_turns`, `timeout`, `environment`, `workers`, `warm_workspaces`, `keep_archived_days`, `keep_logs_days`, `voice`, `dashboard`");
         insta::assert_snapshot!(message("permission = \"bypass\"\n"), @"config.toml, line 1: unknown variant `bypass`, expected one of `ask`, `edits`, `all`");
         insta::assert_snapshot!(message("\n\ntimeout = \"soon\"\n"), @"config.toml, line 3: `soon` is no duration; write it like 30s, 10m or 1h30m");
         insta::assert_snapshot!(message("budget = -1.0\n"), @"config.toml, line 1: a budget must be more than nothing");
@@ -432,6 +442,36 @@ mod tests {
             assert!(set(&path, key(name).unwrap(), value).is_err(), "{name}");
         }
         assert_eq!(std::fs::read_to_string(&path).unwrap(), after);
+    }
+
+    #[test]
+    fn agents_of_the_settings_are_commands() {
+        let read = |text: &str| {
+            let file = parse(Path::new("config.toml"), text).unwrap();
+            super::super::agents::resolve(file.agent, file.agents)
+        };
+        let gemini = vec!["gemini".to_owned(), "--acp".to_owned()];
+        let (agent, all) = read("agent = { acp = [\"gemini\", \"--acp\"] }\n").unwrap();
+        assert_eq!((agent.as_deref(), &all["gemini"]), (Some("gemini"), &gemini));
+        let (agent, all) = read("[agents.mine]\nacp = [\"/opt/gemini\", \"--acp\"]\n").unwrap();
+        assert_eq!((agent, all["mine"][0].as_str()), (None, "/opt/gemini"));
+        assert!(read("agent = { acp = [\"/opt/claude\"] }\n").unwrap_err().contains("an agent of cadence's own"));
+        for (wrong, says) in [
+            ("[agents.claude]\nacp = [\"x\"]\n", "`claude` is an agent of cadence's own"),
+            ("[agents.\"a b\"]\nacp = [\"x\"]\n", "`a b` is no agent's name"),
+            ("[agents.x]\nacp = []\n", "`acp` is a program and its arguments"),
+            ("[agents.x]\nacp = [\"bin/x\"]\n", "found in PATH, or an absolute path"),
+            ("[agents.x]\ncommand = [\"x\"]\n", "unknown field `command`"),
+            ("agent = 7\n", "an agent is a name, or { acp = [PROGRAM, ARGUMENTS] }"),
+        ] {
+            assert!(message(wrong).contains(says), "{wrong}: {}", message(wrong));
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        std::fs::write(&path, "[agents.mine]\nacp = [\"x\"]\n").unwrap();
+        set(&path, key("agent").unwrap(), "mine").unwrap();
+        assert!(set(&path, key("agent").unwrap(), "other").is_err());
+        read(&std::fs::read_to_string(&path).unwrap()).unwrap();
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Settings in layers: flags over environment over the settings file. Every error says which of them is wrong.
 
+mod agents;
 mod dashboard;
 mod file;
 mod isolation;
@@ -18,8 +19,9 @@ use secrecy::SecretString;
 use url::Url;
 
 use crate::error::CommandError;
+pub use agents::AGENTS;
 pub use dashboard::Dashboard;
-pub use file::{AGENTS, KEYS, key, set, unset};
+pub use file::{KEYS, key, set, unset};
 
 /// When colour is used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
@@ -87,6 +89,8 @@ pub struct Settings {
     pub runtime_dir: PathBuf,
     pub listen: Option<(String, Origin)>,
     pub agent: Option<String>,
+    /// Agents that the file names, by their name: programs that speak the Agent Client Protocol, with their arguments.
+    pub agents: std::collections::BTreeMap<String, Vec<String>>,
     pub model: Option<String>,
     pub permission: Option<PermissionMode>,
     pub budget: Option<f64>,
@@ -196,6 +200,8 @@ impl Settings {
             (None, None) => None,
         };
         let policy = file.sandbox.policy(&file.limits, &|path| expand(path, env));
+        let (agent, agents) = agents::resolve(file.agent, file.agents)
+            .map_err(|why| CommandError::usage(format!("{}: {why}", path.display())))?;
         Ok(Self {
             server,
             server_origin,
@@ -205,7 +211,8 @@ impl Settings {
             data_dir_named,
             runtime_dir,
             listen,
-            agent: file.agent,
+            agent,
+            agents,
             model: file.model,
             permission: file.permission,
             budget: file.budget.map(|budget| budget.0),

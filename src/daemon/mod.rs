@@ -78,7 +78,7 @@ pub async fn run(config: Config, stop: CancellationToken, ready: impl FnOnce() +
         name: config.name,
         capacity: config.capacity,
         labels: config.labels,
-        agents: config.agents.names().into_iter().map(str::to_owned).collect(),
+        agents: installed(&config.agents, &config.environment),
     };
     let runner = Arc::new(Runner {
         source: source.clone(),
@@ -133,6 +133,13 @@ pub async fn run(config: Config, stop: CancellationToken, ready: impl FnOnce() +
     linked.abort();
     supervisor.abort();
     ended
+}
+
+/// Names of the agents whose programs are here.
+fn installed(agents: &Agents, environment: &BTreeMap<String, String>) -> Vec<String> {
+    let names = agents.names().into_iter();
+    let here = names.filter(|name| agents.get(name).is_ok_and(|agent| agent.find(environment).is_ok()));
+    here.map(|name| name.to_owned()).collect()
 }
 
 /// Ready when the server has taken this machine for the first time.

@@ -112,8 +112,8 @@ impl Tx<'_> {
             summary: end.summary.clone(),
             reason: end.reason,
             pr_url: task.pr_url.clone(),
-            // Nothing was reported where the agent was ended in its first turn: that is not the same as no cost.
-            cost_usd: (usage != Usage::default()).then_some(usage.cost_usd),
+            // Where nothing was reported, or tokens without a price, it is not known: that is not the same as no cost.
+            cost_usd: (usage.cost_usd > 0.0).then_some(usage.cost_usd),
         };
         self.append(task, task.attempt, [(at, completed)]).await?;
         sqlx::query(

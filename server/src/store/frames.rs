@@ -147,7 +147,9 @@ impl Tx<'_> {
                 .execute(&mut *self.conn)
                 .await?;
                 sqlx::query(
-                    "UPDATE tasks SET (cost_usd, input_tokens, output_tokens) = (SELECT sum(cost_usd), \
+                    // Tokens without a price: what they cost is not known.
+                    "UPDATE tasks SET (cost_usd, input_tokens, output_tokens) = (SELECT \
+                     CASE WHEN sum(cost_usd) = 0 AND sum(output_tokens) > 0 THEN NULL ELSE sum(cost_usd) END, \
                      sum(input_tokens), sum(output_tokens) FROM attempts WHERE task_id = tasks.id) WHERE id = ?",
                 )
                 .bind(task.id)

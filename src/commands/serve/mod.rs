@@ -192,6 +192,7 @@ async fn serve(context: &Context, args: Args) -> CommandResult {
         idle_exit: args.idle_exit.or(args.embedded.then_some(IDLE)),
         lease_secs: args.lease_secs,
         default_agent: settings.agent.clone().unwrap_or_else(|| "claude".to_owned()),
+        agents: settings.agents.clone(),
         retention: retention(settings),
         policy: policy(settings, args.runtime_dir.as_deref(), args.sandbox),
         voice: settings.voice.clone(),

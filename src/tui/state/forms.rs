@@ -12,7 +12,7 @@ use super::type_key;
 use crate::tui::message::NewTask;
 
 /// Agents that a task can be given to; the first is the one of the settings.
-pub const AGENTS: &[&str] = &["default", "claude", "demo"];
+pub const AGENTS: &[&str] = &["default", "claude", "codex", "opencode", "demo"];
 pub const PERMISSIONS: &[&str] = &["default", "ask", "edits", "all"];
 
 /// What a form makes of a key.

@@ -1,5 +1,6 @@
 //! What the stories stand on: a home of their own, a scripted model, real repositories, the built program.
 
+mod agents;
 mod claude;
 pub mod clock;
 mod command;

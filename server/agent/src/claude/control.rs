@@ -6,8 +6,9 @@ use cadence_protocol::{ApprovalKind, CommandBody, Decision};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::translate::{Action, Translator};
+use super::translate::Translator;
 use crate::agent::{Input, Output};
+use crate::session::Action;
 
 /// A request of the agent that waits for an answer.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ pub struct Unread {
 
 impl Translator {
     /// Takes in what the runner says.
-    pub fn input(&mut self, input: Input) -> Vec<Action> {
+    pub(super) fn hear(&mut self, input: Input) -> Vec<Action> {
         match input {
             Input::Message { id, text } => self.message(id, text),
             Input::Interrupt => self.interrupt(),

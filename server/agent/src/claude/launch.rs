@@ -1,13 +1,14 @@
 //! How Claude Code is found and started.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use cadence_protocol::PermissionMode;
 
 use super::NAME;
 use crate::agent::{AgentError, Launch, SessionStart};
 use crate::host::{HostSpec, marker};
+use crate::program::{Program, checked};
 
 /// Variable that names the program, where it is not the `claude` of `PATH`.
 pub const PROGRAM_VARIABLE: &str = "CADENCE_CLAUDE";
@@ -17,28 +18,8 @@ const INSTALL: &str = "npm install -g @anthropic-ai/claude-code";
 /// that it runs inside another session.
 const REMOVED: [&str; 4] = ["IS_SANDBOX", "CLAUDECODE", "CLAUDE_CODE_ENTRYPOINT", PROGRAM_VARIABLE];
 
-/// Finds the program in the environment that a task's process would have.
-pub fn find(environment: &BTreeMap<String, String>) -> Result<PathBuf, AgentError> {
-    let missing =
-        |program: &str| AgentError::Missing { agent: NAME, program: program.to_owned(), hint: INSTALL.to_owned() };
-    if let Some(program) = environment.get(PROGRAM_VARIABLE).filter(|program| !program.is_empty()) {
-        return Some(PathBuf::from(program)).filter(|path| is_program(path)).ok_or_else(|| missing(program));
-    }
-    let path = environment.get("PATH").map(String::as_str).unwrap_or_default();
-    // Where its own installer puts it, which not every shell has in its PATH.
-    let home = environment.get("HOME").map(|home| Path::new(home).join(".local/bin"));
-    // Relative entries would be looked up in the repository.
-    std::env::split_paths(path)
-        .chain(home)
-        .filter(|directory| directory.is_absolute())
-        .map(|directory| directory.join("claude"))
-        .find(|candidate| is_program(candidate))
-        .ok_or_else(|| missing("claude"))
-}
-
-fn is_program(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    path.metadata().is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+pub fn program() -> Program {
+    Program { agent: NAME, name: NAME.to_owned(), variable: Some(PROGRAM_VARIABLE), install: INSTALL.to_owned() }
 }
 
 /// What the host shall run. The prompt goes through stdin, never onto the command line.
@@ -89,10 +70,10 @@ fn arguments(launch: &Launch) -> Result<Vec<String>, AgentError> {
     arguments.push(format!("--add-dir={}", launch.directory.display()));
     arguments.push(match &launch.session {
         SessionStart::New(id) => format!("--session-id={id}"),
-        SessionStart::Resume(session) => format!("--resume={}", checked("session", session)?),
+        SessionStart::Resume(session) => format!("--resume={}", checked(NAME, "session", session)?),
     });
     if let Some(model) = launch.model.as_deref().filter(|model| !model.is_empty()) {
-        arguments.push(format!("--model={}", checked("model", model)?));
+        arguments.push(format!("--model={}", checked(NAME, "model", model)?));
     }
     if let Some(turns) = launch.max_turns {
         arguments.push(format!("--max-turns={turns}"));
@@ -104,15 +85,6 @@ fn arguments(launch: &Launch) -> Result<Vec<String>, AgentError> {
         arguments.push(format!("--max-budget-usd={budget}"));
     }
     Ok(arguments)
-}
-
-/// Refuses what cannot be the name of a model or a session.
-fn checked<'a>(what: &str, name: &'a str) -> Result<&'a str, AgentError> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.:/@[]".contains(c);
-    if name.is_empty() || name.len() > 200 || name.starts_with('-') || !name.chars().all(allowed) {
-        return Err(refuse(format!("`{}` is no name of a {what}", name.escape_debug())));
-    }
-    Ok(name)
 }
 
 fn refuse(reason: String) -> AgentError {
@@ -175,21 +147,5 @@ mod tests {
             assert!(spec(&Launch { session: SessionStart::Resume(bad.into()), ..launch() }, "/c".into()).is_err());
         }
         assert!(spec(&Launch { budget_usd: Some(0.0), ..launch() }, "/c".into()).is_err());
-    }
-
-    #[test]
-    fn the_program_is_found_where_the_task_would_find_it() {
-        let directory = tempfile::tempdir().unwrap();
-        let program = directory.path().join("claude");
-        let path = BTreeMap::from([("PATH".to_owned(), directory.path().display().to_string())]);
-        let error = find(&path).unwrap_err();
-        assert!(matches!(error, AgentError::Missing { ref hint, .. } if hint.contains("npm install -g")), "{error}");
-        std::fs::write(&program, "").unwrap();
-        assert!(find(&path).is_err(), "not executable");
-        std::os::unix::fs::symlink("/bin/sh", directory.path().join("other")).unwrap();
-        let named = BTreeMap::from([(PROGRAM_VARIABLE.to_owned(), "/bin/sh".to_owned())]);
-        assert_eq!(find(&named).unwrap(), PathBuf::from("/bin/sh"));
-        let relative = BTreeMap::from([("PATH".to_owned(), ".".to_owned())]);
-        assert!(find(&relative).is_err());
     }
 }

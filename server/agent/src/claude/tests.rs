@@ -9,8 +9,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::translate::{Action, Surroundings, Translator};
+use super::translate::{Surroundings, Translator};
 use crate::agent::{Input, Output, TurnEnd, TurnOutcome};
+use crate::session::{Action, Dialect};
 
 /// Longest line of a snapshot, in characters.
 const SHOWN: usize = 700;
@@ -49,7 +50,7 @@ fn replay(name: &str, permission: PermissionMode, mut before: impl FnMut(&Value)
         if let Some(input) = before(&value) {
             actions.extend(translator.input(input));
         }
-        actions.extend(translator.line(line));
+        actions.extend(translator.read(line));
     }
     actions.extend(translator.ended());
     actions
@@ -217,7 +218,7 @@ fn always_never_reaches_a_settings_file_nor_bypasses() {
         {"type": "setMode", "mode": "bypassPermissions", "destination": "userSettings"},
         "rubbish",
     ]}});
-    translator.line(&request.to_string());
+    translator.read(&request.to_string());
     let actions = translator.input(Input::Approval(approval("r", Decision::Allow, true)));
     let permissions = &written(&actions)[0]["response"]["response"]["updatedPermissions"];
     assert_eq!(*permissions, json!([{"type": "addRules", "rules": [], "behavior": "allow", "destination": "session"}]));
@@ -255,7 +256,7 @@ fn the_mode_all_answers_by_itself() {
 fn an_unknown_request_is_refused_and_not_left_open() {
     let mut translator = translator(PermissionMode::Ask);
     let actions =
-        translator.line(r#"{"type":"control_request","request_id":"h","request":{"subtype":"hook_callback"}}"#);
+        translator.read(r#"{"type":"control_request","request_id":"h","request":{"subtype":"hook_callback"}}"#);
     assert_eq!(written(&actions)[0]["response"]["subtype"], "error");
 }
 
@@ -272,18 +273,18 @@ fn each_message_is_told_when_it_is_taken() {
     // There is nothing in it to be taken.
     assert_eq!(taken(&translator.input(Input::Message { id: empty, text: "  ".into() })), Some(empty));
     let replay = json!({"type": "user", "isReplay": true, "uuid": first[0]["uuid"], "message": {"content": "one"}});
-    assert_eq!(taken(&translator.line(&replay.to_string())), Some(one));
+    assert_eq!(taken(&translator.read(&replay.to_string())), Some(one));
     let end = r#"{"type":"result","subtype":"success","is_error":false,"result":"ok"}"#;
-    assert!(!translator.line(end).contains(&Action::Emit(Output::Taken(two))));
+    assert!(!translator.read(end).contains(&Action::Emit(Output::Taken(two))));
     let replay = json!({"type": "user", "isReplay": true, "message": {"content": "two\nlines"}});
-    assert_eq!(taken(&translator.line(&replay.to_string())), Some(two));
+    assert_eq!(taken(&translator.read(&replay.to_string())), Some(two));
 }
 
 #[test]
 fn an_agent_that_acknowledges_nothing_has_taken_all_at_the_end_of_its_turn() {
     let mut translator = translator(PermissionMode::Edits);
     translator.input(message("one"));
-    let actions = translator.line(r#"{"type":"result","subtype":"success","is_error":false,"result":"ok"}"#);
+    let actions = translator.read(r#"{"type":"result","subtype":"success","is_error":false,"result":"ok"}"#);
     assert!(actions.contains(&Action::Emit(Output::Taken(Uuid::nil()))));
 }
 
@@ -300,8 +301,8 @@ fn what_is_written_is_one_line_of_json() {
 #[test]
 fn a_rate_limit_tells_when_it_passes() {
     let mut translator = translator(PermissionMode::Edits);
-    translator.line(r#"{"type":"rate_limit_event","rate_limit_info":{"status":"rejected","resetsAt":1600}}"#);
-    let actions = translator.line(r#"{"type":"result","subtype":"success","is_error":true,"api_error_status":429}"#);
+    translator.read(r#"{"type":"rate_limit_event","rate_limit_info":{"status":"rejected","resetsAt":1600}}"#);
+    let actions = translator.read(r#"{"type":"result","subtype":"success","is_error":true,"api_error_status":429}"#);
     assert_eq!(ends(&actions)[0].outcome, TurnOutcome::RateLimited { retry_after_secs: Some(600) });
 }
 
@@ -403,7 +404,7 @@ proptest! {
     fn any_text_is_survived(lines in prop::collection::vec(any::<Vec<u8>>(), 0..8)) {
         let mut translator = translator(PermissionMode::All);
         for line in lines {
-            translator.line(&String::from_utf8_lossy(&line));
+            translator.read(&String::from_utf8_lossy(&line));
         }
     }
 
@@ -411,7 +412,7 @@ proptest! {
     fn any_json_is_survived(lines in prop::collection::vec(likely_line(), 0..12)) {
         let mut translator = translator(PermissionMode::Ask);
         for line in lines {
-            for written in written(&translator.line(&line.to_string())) {
+            for written in written(&translator.read(&line.to_string())) {
                 prop_assert_eq!(&written["type"], "control_response");
             }
         }
@@ -435,7 +436,7 @@ proptest! {
         }
         let mut translator = translator(PermissionMode::Edits);
         for line in &lines {
-            translator.line(&line.to_string());
+            translator.read(&line.to_string());
         }
     }
 }

@@ -9,28 +9,18 @@ use uuid::Uuid;
 
 use super::control::{self, Pending, Unread};
 use super::lines::{Block, ControlRequest, Line, Message, RateLimitEvent, System, TurnResult, text_of};
-use super::patch::{MAX_TEXT, cap, cap_value};
-use super::steps::Steps;
-use super::tools::{self, Call, Calls};
-use crate::agent::{Denial, Output, TurnEnd, TurnOutcome};
-use crate::host::MAX_LINE;
+use super::tools;
+use crate::agent::{Denial, Input, Output, TurnEnd, TurnOutcome};
+use crate::session::calls::{Call, Calls};
+use crate::session::patch::{MAX_TEXT, cap, cap_value};
+use crate::session::steps::Steps;
+use crate::session::{Action, Dialect};
 
 /// Most bytes of what a denied tool wanted.
 const MAX_DENIAL: usize = 200;
 /// Requests that may wait for an answer at once, and background tasks and commands that are known at once. No agent that
 /// works comes near.
 const MAX_OPEN: usize = 1000;
-
-/// What a session does next.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Action {
-    /// Tell the runner.
-    Emit(Output),
-    /// Write a line to the agent.
-    Write(String),
-    CloseInput,
-    Kill,
-}
 
 /// What the outside world gives a translator.
 pub struct Surroundings {
@@ -47,7 +37,7 @@ impl Default for Surroundings {
     }
 }
 
-/// The state of one session. [`Self::line`] takes what the agent says, `input` (in `control`) what the runner says.
+/// The state of one session. `parsed` takes what the agent says, `hear` (in `control`) what the runner says.
 pub struct Translator {
     pub(super) surroundings: Surroundings,
     permission: PermissionMode,
@@ -88,6 +78,28 @@ struct Turn {
     resets_at: Option<u64>,
 }
 
+impl Dialect for Translator {
+    type Line = Line;
+
+    fn parse(text: &str) -> Option<Line> {
+        Line::parse(text)
+    }
+
+    fn line(&mut self, line: Option<Line>) -> Vec<Action> {
+        self.parsed(line)
+    }
+
+    fn input(&mut self, input: Input) -> Vec<Action> {
+        self.hear(input)
+    }
+
+    fn ended(&mut self) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.withdraw_all(&mut actions);
+        actions
+    }
+}
+
 impl Translator {
     pub fn new(workspace: &Path, permission: PermissionMode, surroundings: Surroundings) -> Self {
         Self {
@@ -110,14 +122,7 @@ impl Translator {
         }
     }
 
-    /// Takes in a line of the agent's stdout. What is no line of the protocol gives nothing.
-    #[cfg(test)]
-    pub fn line(&mut self, text: &str) -> Vec<Action> {
-        self.parsed(Line::parse(text))
-    }
-
-    /// Takes in a line that was read; `None` for what is no line of the protocol.
-    pub fn parsed(&mut self, line: Option<Line>) -> Vec<Action> {
+    fn parsed(&mut self, line: Option<Line>) -> Vec<Action> {
         let mut actions = Vec::new();
         match line {
             Some(Line::System(system)) => self.system(system, &mut actions),
@@ -132,22 +137,6 @@ impl Translator {
             Some(Line::RateLimitEvent(event)) => self.rate_limit(event),
             Some(Line::StreamEvent(_) | Line::Other) | None => {}
         }
-        actions
-    }
-
-    /// Takes in that a line was too long to be read: so many bytes.
-    pub fn cut_line(&mut self, length: u64) -> Vec<Action> {
-        let message = format!(
-            "A line of the agent was left out: it had {length} bytes, and lines are read up to {MAX_LINE}. \
-             The agent's log has its beginning."
-        );
-        vec![event(EventData::Error { message, recoverable: true })]
-    }
-
-    /// Takes in that the process is gone.
-    pub fn ended(&mut self) -> Vec<Action> {
-        let mut actions = Vec::new();
-        self.withdraw_all(&mut actions);
         actions
     }
 
@@ -401,7 +390,7 @@ impl Translator {
 }
 
 fn event(data: EventData) -> Action {
-    Action::Emit(Output::Event(data))
+    Action::event(data)
 }
 
 /// What a denied tool wanted, in one line.

@@ -18,10 +18,10 @@ use std::path::PathBuf;
 
 use cadence_protocol::PermissionMode;
 
-use crate::agent::{Agent, AgentError, BoxFuture, Input, Launch, Probe, Session, SessionStart};
-use crate::claude::session;
+use crate::agent::{Agent, AgentError, BoxFuture, Launch, Probe, Session, SessionStart};
 use crate::claude::translate::{Surroundings, Translator};
 use crate::host::{HostSpec, marker};
+use crate::session;
 
 pub use program::{SECONDS_VARIABLE, run};
 pub use scratch::scratch_repository;
@@ -52,10 +52,10 @@ impl Agent for Demo {
         Box::pin(async move {
             let spec = spec(&launch);
             let translator = Translator::new(&launch.directory, launch.permission, Surroundings::default());
-            let prompt = Input::Message { id: launch.prompt_id, text: launch.prompt };
-            session::start(&launch.host, &spec, translator, prompt, launch.raw_log.as_deref())
+            let host = launch.host.clone();
+            session::start(&spec, translator, launch)
                 .await
-                .map_err(|error| start_error(format!("its host {}: {error}", launch.host.display())))
+                .map_err(|error| start_error(format!("its host {}: {error}", host.display())))
         })
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use cadence_protocol::EventData;
 use tokio::time::Instant;
 
-use crate::claude::{cap_to, cap_value, size};
+use crate::session::calls::size;
+use crate::session::patch::{cap_to, cap_value};
 
 /// Events of an attempt that are kept whole, and the bytes of their texts.
 const EVENTS: u64 = 100_000;

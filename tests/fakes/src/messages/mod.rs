@@ -1,7 +1,8 @@
-//! A scripted Anthropic Messages API on loopback.
+//! A scripted model on loopback: Anthropic's Messages API, and OpenAI's Responses and Chat Completions.
 
 mod gate;
 mod library;
+mod openai;
 mod scenario;
 mod server;
 mod wire;

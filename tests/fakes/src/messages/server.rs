@@ -17,10 +17,10 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::scenario::{Step, Trouble};
-use super::wire::{Asked, Reply, error_body, said, texts};
-use super::{Gate, Scenario, library};
+use super::wire::{Api, Asked, Reply, error_body, said, texts};
+use super::{Gate, Scenario, library, openai};
 
-/// A scripted Messages API, served from a thread of its own until it is dropped.
+/// A scripted Messages API, which also speaks those of OpenAI, served from a thread of its own until it is dropped.
 #[derive(Debug)]
 pub struct MessagesApi {
     address: SocketAddr,
@@ -174,9 +174,14 @@ async fn answer(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, bod
         return StatusCode::BAD_REQUEST.into_response();
     };
     let document: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    let asked = Asked::read(&document);
     let path = uri.path().to_owned();
-    let is_message = method == Method::POST && path == "/v1/messages";
+    let asked = match path.as_str() {
+        "/v1/responses" => openai::read_responses(&document),
+        "/v1/chat/completions" => openai::read_chat(&document),
+        _ => Asked::read(&document),
+    };
+    let is_message =
+        method == Method::POST && matches!(path.as_str(), "/v1/messages" | "/v1/responses" | "/v1/chat/completions");
     let auxiliary = !is_message || asked.auxiliary;
     let delay = {
         let mut inner = shared.lock();
@@ -187,7 +192,7 @@ async fn answer(State(shared): State<Arc<Shared>>, method: Method, uri: Uri, bod
     };
     tokio::time::sleep(delay).await;
     match (method, path.as_str()) {
-        (Method::POST, "/v1/messages") => message(&shared, &asked),
+        _ if is_message => message(&shared, &asked),
         (Method::POST, "/v1/messages/count_tokens") => Json(json!({ "input_tokens": 10 })).into_response(),
         (Method::GET | Method::HEAD, "/") => StatusCode::OK.into_response(),
         _ => (StatusCode::NOT_FOUND, Json(error_body(404, "not_found_error"))).into_response(),
@@ -256,7 +261,11 @@ enum Pause {
 fn reply(asked: &Asked, reply: &Reply, pause: Option<Pause>) -> Response {
     type Piece = Result<Bytes, io::Error>;
     let (kind, before, after) = if asked.stream {
-        let (before, after) = reply.events();
+        let (before, after) = match asked.api {
+            Api::Messages => reply.events(),
+            Api::Responses => openai::responses(reply),
+            Api::Chat => openai::chat(reply),
+        };
         ("text/event-stream; charset=utf-8", before, after)
     } else {
         ("application/json", String::new(), reply.json().to_string())

@@ -7,9 +7,18 @@ use super::scenario::{Step, Usage};
 /// How the CLI begins what it passes on.
 const DURING_A_TURN: &str = "The user sent a new message while you were working:";
 
+/// Whose form a request has, and its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Api {
+    Messages,
+    Responses,
+    Chat,
+}
+
 /// What a script needs to know of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Asked {
+    pub api: Api,
     /// Name in the newest `[[scenario:NAME]]` of the user's.
     pub scenario: Option<String>,
     /// Replies of the model since then.
@@ -29,6 +38,7 @@ impl Asked {
     pub fn read(body: &Value) -> Self {
         let messages = body["messages"].as_array().map(Vec::as_slice).unwrap_or_default();
         let mut asked = Self {
+            api: Api::Messages,
             scenario: None,
             step: 0,
             said: String::new(),
@@ -70,7 +80,7 @@ pub(super) fn said(message: &Value) -> impl Iterator<Item = &str> {
     })
 }
 
-fn marker(text: &str) -> Option<&str> {
+pub(super) fn marker(text: &str) -> Option<&str> {
     let (_, rest) = text.rsplit_once("[[scenario:")?;
     rest.split_once("]]").map(|(name, _)| name.trim())
 }
@@ -88,11 +98,11 @@ fn working_directory(body: &Value) -> Option<String> {
 /// A reply, ready to be written.
 #[derive(Clone, Debug)]
 pub(super) struct Reply {
-    id: String,
-    model: String,
-    text: Option<String>,
-    tools: Vec<(String, Value)>,
-    usage: Usage,
+    pub id: String,
+    pub model: String,
+    pub text: Option<String>,
+    pub tools: Vec<(String, Value)>,
+    pub usage: Usage,
 }
 
 impl Reply {
@@ -112,7 +122,7 @@ impl Reply {
         Self::of(&Step { text: Some(text.to_owned()), ..Step::default() }, asked, number)
     }
 
-    fn tool_id(&self, index: usize) -> String {
+    pub fn tool_id(&self, index: usize) -> String {
         format!("toolu_{}_{index}", self.id.trim_start_matches("msg_"))
     }
 
@@ -172,13 +182,13 @@ impl Reply {
     }
 }
 
-fn event(out: &mut String, data: Value) {
+pub(super) fn event(out: &mut String, data: Value) {
     let kind = data["type"].as_str().unwrap_or_default();
     out.push_str(&format!("event: {kind}\ndata: {data}\n\n"));
 }
 
 /// The text in pieces of a few words, as a model streams it.
-fn pieces(text: &str) -> Vec<String> {
+pub(super) fn pieces(text: &str) -> Vec<String> {
     let words: Vec<_> = text.split_inclusive(' ').collect();
     words.chunks(3).map(|chunk| chunk.concat()).collect()
 }

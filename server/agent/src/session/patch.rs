@@ -41,7 +41,7 @@ pub fn of_edit(path: &str, structured: &Value) -> Option<Patch> {
             diff.push('\n');
         }
     }
-    Some(Patch { diff: cap(diff), lines_changed })
+    Some(Patch { diff, lines_changed })
 }
 
 /// The diff of a file that was not there before.
@@ -59,7 +59,37 @@ pub fn of_creation(path: &str, content: &str) -> Patch {
     if lines > 0 && !content.ends_with('\n') {
         diff.push_str("\\ No newline at end of file\n");
     }
-    Patch { diff: cap(diff), lines_changed: lines }
+    Patch { diff, lines_changed: lines }
+}
+
+/// The diff of a file that is gone.
+pub fn of_deletion(path: &str, content: &str) -> Patch {
+    let lines = content.lines().count() as u64;
+    let mut diff = format!("--- a/{path}\n+++ /dev/null\n");
+    if lines > 0 {
+        diff.push_str(&format!("@@ -1,{lines} +0,0 @@\n"));
+    }
+    for line in content.lines() {
+        diff.push('-');
+        diff.push_str(line);
+        diff.push('\n');
+    }
+    Patch { diff, lines_changed: lines }
+}
+
+/// The diff of an edit whose hunks an agent tells as text.
+pub fn of_hunks(from: &str, to: &str, hunks: &str) -> Patch {
+    let changed = |line: &&str| line.starts_with(['+', '-']);
+    let lines_changed = hunks.lines().filter(changed).count() as u64;
+    let end = if hunks.is_empty() || hunks.ends_with('\n') { "" } else { "\n" };
+    Patch { diff: format!("--- a/{from}\n+++ b/{to}\n{hunks}{end}"), lines_changed }
+}
+
+/// The diff of an edit, from the file's text before and after.
+pub fn of_texts(path: &str, old: &str, new: &str) -> Patch {
+    let difference = similar::TextDiff::from_lines(old, new);
+    let hunks = difference.unified_diff().context_radius(3).missing_newline_hint(false).to_string();
+    of_hunks(path, path, &hunks)
 }
 
 /// Leaves out the middle of a text that is longer than [`MAX_TEXT`], and says how much.
@@ -109,6 +139,17 @@ mod tests {
         assert_eq!(patch.diff, "--- /dev/null\n+++ b/x\n@@ -0,0 +1,2 @@\n+a\n+b\n\\ No newline at end of file\n");
         assert_eq!(patch.lines_changed, 2);
         assert_eq!(of_creation("x", ""), Patch { diff: "--- /dev/null\n+++ b/x\n".into(), lines_changed: 0 });
+    }
+
+    #[test]
+    fn a_deletion_is_all_removals_and_hunks_are_kept() {
+        assert_eq!(of_deletion("x", "a\nb").diff, "--- a/x\n+++ /dev/null\n@@ -1,2 +0,0 @@\n-a\n-b\n");
+        let patch = of_hunks("x", "y", "@@ -1 +1 @@\n-a\n+b");
+        assert_eq!(patch.diff, "--- a/x\n+++ b/y\n@@ -1 +1 @@\n-a\n+b\n");
+        assert_eq!(patch.lines_changed, 2);
+        let patch = of_texts("x", "a\nb\nc\n", "a\nB\nc\n");
+        assert_eq!(patch.diff, "--- a/x\n+++ b/x\n@@ -1,3 +1,3 @@\n a\n-b\n+B\n c\n");
+        assert_eq!(patch.lines_changed, 2);
     }
 
     #[test]

@@ -1,18 +1,23 @@
-//! A running agent that speaks stream-json: moves lines between its host and the translator.
+//! A running agent that speaks lines of JSON: moves them between its host and whoever understands them.
+
+pub(crate) mod calls;
+pub(crate) mod consent;
+pub(crate) mod jsonrpc;
+pub(crate) mod patch;
+mod raw_log;
+pub(crate) mod steps;
 
 use std::collections::VecDeque;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::lines;
-use super::raw_log::RawLog;
-use super::translate::{Action, Translator};
-use crate::agent::{Input, Output, Session};
-use crate::host::{HostProcess, HostSpec, Line};
+use self::raw_log::RawLog;
+use crate::agent::{Input, Launch, Output, Session};
+use crate::host::{HostProcess, HostSpec, Line, MAX_LINE};
+use cadence_protocol::EventData;
 
 /// Outputs and inputs that may wait in the channels.
 const CHANNEL: usize = 16;
@@ -22,21 +27,65 @@ const LONG: usize = 256 << 10;
 const GATHER: Duration = Duration::from_millis(50);
 const MAX_GATHERED: usize = 16 << 10;
 
-/// Starts an agent under its host and gives it its first message.
-pub async fn start(
-    host: &Path,
-    spec: &HostSpec,
-    translator: Translator,
-    prompt: Input,
-    raw_log: Option<&Path>,
-) -> std::io::Result<Session> {
-    let log = Arc::new(Mutex::new(RawLog::open(raw_log)));
+/// What a session does next.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Tell the runner.
+    Emit(Output),
+    /// Write a line to the agent.
+    Write(String),
+    CloseInput,
+    Kill,
+}
+
+impl Action {
+    pub fn event(data: EventData) -> Self {
+        Self::Emit(Output::Event(data))
+    }
+}
+
+/// What an agent's lines mean, and how it is told what the runner says: a state machine without I/O.
+pub trait Dialect: Send + 'static {
+    /// A line that was read.
+    type Line: Send + 'static;
+
+    /// Reads a line; `None` for what is none of this dialect.
+    fn parse(text: &str) -> Option<Self::Line>;
+
+    /// Takes in a line of the agent's stdout; what is none of this dialect gives nothing.
+    fn line(&mut self, line: Option<Self::Line>) -> Vec<Action>;
+
+    /// Reads a line and takes it in.
+    fn read(&mut self, text: &str) -> Vec<Action> {
+        self.line(Self::parse(text))
+    }
+
+    /// Takes in what the runner says.
+    fn input(&mut self, input: Input) -> Vec<Action>;
+
+    /// Takes in that the process is gone.
+    fn ended(&mut self) -> Vec<Action>;
+
+    /// Takes in that a line was too long to be read: so many bytes.
+    fn cut_line(&mut self, length: u64) -> Vec<Action> {
+        let message = format!(
+            "A line of the agent was left out: it had {length} bytes, and lines are read up to {MAX_LINE}. \
+             The agent's log has its beginning."
+        );
+        vec![Action::event(EventData::Error { message, recoverable: true })]
+    }
+}
+
+/// Starts an agent under its host and gives it the prompt of its launch.
+pub async fn start(spec: &HostSpec, dialect: impl Dialect, launch: Launch) -> std::io::Result<Session> {
+    let prompt = Input::Message { id: launch.prompt_id, text: launch.prompt };
+    let log = Arc::new(Mutex::new(RawLog::open(launch.raw_log.as_deref())));
     let sink = Arc::clone(&log);
     let sink = Arc::new(move |bytes: &[u8]| sink.lock().unwrap_or_else(PoisonError::into_inner).write(bytes));
-    let process = HostProcess::spawn(host, spec, Some(sink)).await?;
+    let process = HostProcess::spawn(&launch.host, spec, Some(sink)).await?;
     let (input, inputs) = mpsc::channel(CHANNEL);
     let (outputs, output) = mpsc::channel(CHANNEL);
-    let driver = Driver { process, translator, outputs, outbox: VecDeque::new(), text: Gathered::default(), log };
+    let driver = Driver { process, dialect, outputs, outbox: VecDeque::new(), text: Gathered::default(), log };
     tokio::spawn(driver.run(prompt, inputs));
     Ok(Session { input, output })
 }
@@ -50,9 +99,9 @@ async fn next(process: &mut HostProcess, reading: bool) -> Option<Line> {
     None
 }
 
-struct Driver {
+struct Driver<D> {
     process: HostProcess,
-    translator: Translator,
+    dialect: D,
     outputs: mpsc::Sender<Output>,
     /// What the runner has not taken yet. No more lines are read before it has: an agent that is read too slowly has to wait.
     outbox: VecDeque<Output>,
@@ -60,9 +109,9 @@ struct Driver {
     log: Arc<Mutex<RawLog>>,
 }
 
-impl Driver {
+impl<D: Dialect> Driver<D> {
     async fn run(mut self, prompt: Input, mut inputs: mpsc::Receiver<Input>) {
-        let first = self.translator.input(prompt);
+        let first = self.dialect.input(prompt);
         self.carry_out(first).await;
         let outputs = self.outputs.clone();
         let mut listening = true;
@@ -78,7 +127,7 @@ impl Driver {
                 // Heard before all else, and also while outputs wait: a kill must get through.
                 input = inputs.recv(), if listening => {
                     listening = input.is_some();
-                    let actions = self.translator.input(input.unwrap_or(Input::Close));
+                    let actions = self.dialect.input(input.unwrap_or(Input::Close));
                     self.carry_out(actions).await;
                 }
                 permit = outputs.reserve(), if !self.outbox.is_empty() => {
@@ -98,7 +147,7 @@ impl Driver {
             }
         }
         self.outbox.extend(self.text.take());
-        let last = self.translator.ended();
+        let last = self.dialect.ended();
         self.carry_out(last).await;
         let exit = self.process.wait().await;
         self.outbox.push_back(Output::Exited { code: exit.code, stderr: exit.stderr });
@@ -116,12 +165,12 @@ impl Driver {
         }
         let length = line.text.len();
         let actions = if line.left_out > 0 {
-            self.translator.cut_line(length as u64 + line.left_out)
+            self.dialect.cut_line(length as u64 + line.left_out)
         } else if length < LONG {
-            self.translator.parsed(lines::Line::parse(&line.text))
+            self.dialect.read(&line.text)
         } else {
-            let parsed = tokio::task::spawn_blocking(move || lines::Line::parse(&line.text)).await;
-            self.translator.parsed(parsed.ok().flatten())
+            let parsed = tokio::task::spawn_blocking(move || D::parse(&line.text)).await;
+            self.dialect.line(parsed.ok().flatten())
         };
         self.carry_out(actions).await;
     }

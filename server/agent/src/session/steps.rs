@@ -8,7 +8,8 @@ use serde_json::Value;
 /// Most steps of a list that are counted.
 const MAX_STEPS: usize = 1000;
 
-/// The list, as `TodoWrite` writes it whole, or `TaskCreate` and `TaskUpdate` change it step by step.
+/// The list, as an agent tells it whole, Claude's `TodoWrite` writes it whole, or its `TaskCreate` and `TaskUpdate` change
+/// it step by step. A step is `pending`, `in_progress` or `completed`.
 #[derive(Debug, Default)]
 pub struct Steps {
     steps: BTreeMap<String, Step>,
@@ -32,6 +33,16 @@ impl Steps {
             "TaskUpdate" => self.update(input)?,
             _ => return None,
         }
+        self.progress()
+    }
+
+    /// Takes in a list that an agent tells whole: of each step its status and what it is called. Gives the
+    /// progress where it changed.
+    pub fn tell(&mut self, steps: impl IntoIterator<Item = (&'static str, String)>) -> Option<EventData> {
+        let step = |(index, (status, subject)): (usize, (&str, String))| {
+            (format!("{index:06}"), Step { status: status.to_owned(), subject, active: None })
+        };
+        self.steps = steps.into_iter().take(MAX_STEPS).enumerate().map(step).collect();
         self.progress()
     }
 
@@ -112,6 +123,19 @@ mod tests {
         let done = json!({"todos": [todo("completed")]});
         assert_eq!(steps.apply("TodoWrite", &done, &Value::Null), progress(99, None));
         assert_eq!(steps.apply("TodoWrite", &json!({"todos": []}), &Value::Null), progress(0, None));
+    }
+
+    #[test]
+    fn a_list_told_whole() {
+        let mut steps = Steps::default();
+        let list = |first, second| [(first, "one".to_owned()), (second, "two".to_owned())];
+        assert_eq!(steps.tell(list("in_progress", "pending")), progress(0, Some("one")));
+        assert_eq!(steps.tell(list("in_progress", "pending")), None);
+        assert_eq!(steps.tell(list("completed", "in_progress")), progress(50, Some("two")));
+        assert_eq!(steps.tell(list("completed", "completed")), progress(99, None));
+        let many = std::iter::repeat_n(("pending", String::new()), 5 * MAX_STEPS);
+        steps.tell(many);
+        assert_eq!(steps.steps.len(), MAX_STEPS);
     }
 
     #[test]
