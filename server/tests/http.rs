@@ -38,6 +38,7 @@ fn config(data_dir: PathBuf) -> ServeConfig {
         lease_secs: 30,
         default_agent: "demo".into(),
         retention: Retention::default(),
+        bundle_limit: cadence_server::BUNDLE_LIMIT,
         voice: cadence_speech::Settings::default(),
         voice_reload: None,
         voice_environment: std::collections::BTreeMap::new(),

@@ -5,6 +5,7 @@
 
 mod api;
 mod attempt;
+mod bundle;
 mod error;
 mod event;
 mod stream;
@@ -13,6 +14,7 @@ mod voice;
 
 pub use api::*;
 pub use attempt::*;
+pub use bundle::*;
 pub use error::*;
 pub use event::*;
 pub use stream::*;

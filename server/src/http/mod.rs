@@ -2,6 +2,7 @@
 
 mod approvals;
 mod auth;
+mod bundles;
 mod docs;
 mod error;
 mod events;
@@ -37,6 +38,7 @@ pub use auth::Gate;
 pub use ws::Patience;
 
 use crate::config::Retention;
+use crate::results::Results;
 use crate::store::{Store, StoreError};
 use crate::voice::Voice;
 
@@ -50,6 +52,9 @@ const SOUND_LIMIT: usize = voice::LARGEST / 3 * 4 + 2 * BODY_LIMIT;
 /// Longest time that a recording may take: engines are given a minute each.
 const SOUND_TIMEOUT: Duration = Duration::from_secs(180);
 
+/// Longest time that a bundle may take to come or to be made.
+const BUNDLE_TIMEOUT: Duration = Duration::from_secs(1800);
+
 /// What the handlers share.
 #[derive(Clone)]
 pub struct App {
@@ -58,6 +63,10 @@ pub struct App {
     pub workspaces: Arc<Workspaces>,
     pub activity: Arc<Activity>,
     pub voice: Arc<Voice>,
+    /// What tasks did on other machines.
+    pub results: Results,
+    /// Largest bundle that is taken, in bytes.
+    pub bundle_limit: u64,
     pub default_agent: String,
     pub retention: Retention,
     /// Names of the agents that run here.
@@ -160,6 +169,14 @@ fn streams() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(events::list)).routes(routes!(ws::upgrade)).routes(routes!(voice::stream))
 }
 
+/// What carries commits.
+fn bundles() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(bundles::upload))
+        .routes(routes!(bundles::download))
+        .routes(routes!(bundles::result))
+}
+
 /// What takes recordings.
 fn sound() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(voice::transcribe)).routes(routes!(voice::command))
@@ -167,7 +184,7 @@ fn sound() -> OpenApiRouter<App> {
 
 /// The OpenAPI document, generated from the handlers.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    let (_, mut document) = api().merge(streams()).merge(sound()).split_for_parts();
+    let (_, mut document) = api().merge(streams()).merge(sound()).merge(bundles()).split_for_parts();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
     document
 }
@@ -186,10 +203,14 @@ pub fn router(app: App) -> Router {
     let sound = sound
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, SOUND_TIMEOUT))
         .layer(RequestBodyLimitLayer::new(SOUND_LIMIT));
+    let (bundles, _) = bundles().split_for_parts();
+    // The largest body is the handler's business: it is no one number.
+    let bundles = bundles.layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, BUNDLE_TIMEOUT));
     answers
         .merge(streams)
         .layer(RequestBodyLimitLayer::new(BODY_LIMIT))
         .merge(sound)
+        .merge(bundles)
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(from_fn(error::shape))

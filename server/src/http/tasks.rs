@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::App;
 use super::auth::{Actor, Reader};
 use super::error::{ApiJson, ApiPath, ApiQuery, Failure, OptionalJson};
-use super::intake;
+use super::{bundles, intake};
 use crate::store::{Filter, Principal};
 
 /// Largest diff that is sent, in bytes.
@@ -210,6 +210,9 @@ pub async fn remove(
         Err(error) => return Err(workspace_failure(&error)),
     }
     app.store.delete_task(who.user_id, id).await?;
+    if let Err(error) = app.results.remove(id) {
+        tracing::warn!(%error, "a result is left of a removed task");
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -235,10 +238,13 @@ pub async fn diff(
     ApiPath(id): ApiPath<Uuid>,
 ) -> Result<Response, Failure> {
     app.store.task(who.user_id, id).await?;
-    let workspace = app.workspaces.open(id).map_err(|error| workspace_failure(&error))?.ok_or_else(|| {
-        Failure::new(StatusCode::CONFLICT, "no_workspace", "the task has no workspace yet, so there is nothing to see")
-    })?;
-    let diff = workspace.diff(MAX_DIFF).await.map_err(|error| workspace_failure(&error))?;
+    let diff = match app.workspaces.open(id).map_err(|error| workspace_failure(&error))? {
+        Some(workspace) => workspace.diff(MAX_DIFF).await.map_err(|error| workspace_failure(&error))?.into_bytes(),
+        None => bundles::kept_diff(&app, id, MAX_DIFF).await?.ok_or_else(|| {
+            let text = "the task has no workspace yet, so there is nothing to see";
+            Failure::new(StatusCode::CONFLICT, "no_workspace", text)
+        })?,
+    };
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], diff).into_response())
 }
 

@@ -67,6 +67,8 @@ pub struct TaskSpec {
     pub max_turns: Option<u32>,
     pub timeout_secs: Option<u64>,
     pub environment: BTreeMap<String, String>,
+    /// The bundle that it starts from.
+    pub bundle: Option<Uuid>,
 }
 
 /// Which tasks are listed.

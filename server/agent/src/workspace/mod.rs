@@ -4,6 +4,7 @@
 //! objects of the mirror (what `git clone --shared` does), so making one copies only the working tree.
 
 mod apply;
+mod bundle;
 mod error;
 mod finish;
 mod include;
@@ -36,6 +37,9 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 pub use apply::{Applied, ApplyMode, apply, apply_since};
+pub use bundle::{
+    BundleError, BundleHead, BundleHeader, Examined, MAX_HEADER, Remote, ResultBundle, Taken, examine, take_bundle,
+};
 pub use error::WorkspaceError;
 pub use finish::Finished;
 pub use inspect::{Checkout, inspect};
@@ -77,6 +81,8 @@ pub struct Prepare {
     pub origin: Origin,
     /// Start from this commit: one of the origin, reachable from a branch or not, or one of [`Workspaces::snapshot`].
     pub commit: Option<String>,
+    /// A file that has the commit where the origin may not, see [`Workspaces::bundle_file`].
+    pub bundle: Option<PathBuf>,
     /// Branch that the work starts from, and the commit too where none is given. None: the origin's HEAD.
     pub base_branch: Option<String>,
     /// The task's branch, see [`branch_name`].

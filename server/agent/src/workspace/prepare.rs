@@ -48,8 +48,11 @@ impl Workspaces {
         fault::reached(Point::Mirrored).await;
         let repository = match mirror.source() {
             Source::Local(located) => Some(located.common.clone()),
-            Source::Url { .. } => None,
+            Source::Url { .. } | Source::Sent(_) => None,
         };
+        if let (Some(bundle), Some(commit)) = (&request.bundle, &request.commit) {
+            mirror.import(bundle, commit, progress).await?;
+        }
         let user = user_git(mirror.source(), &mirror.path, &request.environment);
         let base = async {
             let base = match &before {
@@ -135,7 +138,7 @@ impl Workspaces {
         submodules::pull_lfs(&workspace, &source, self.network_limit, progress).await?;
         let copied = match &source {
             Source::Local(located) => include::copy(&workspace, located, progress).await?,
-            Source::Url { .. } => false,
+            Source::Url { .. } | Source::Sent(_) => false,
         };
         if linked {
             workspace.keep_settings()?;
