@@ -9,6 +9,7 @@ mod complete;
 mod config;
 mod error;
 mod follow;
+mod remote;
 mod render;
 mod speech;
 mod talk;

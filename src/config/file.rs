@@ -32,6 +32,8 @@ pub(super) struct File {
     pub warm_workspaces: Option<usize>,
     pub keep_archived_days: Option<Days>,
     pub keep_logs_days: Option<Days>,
+    pub max_bundle_mb: Option<Mebibytes>,
+    pub remote: Option<bool>,
     #[serde(default)]
     pub voice: cadence_speech::Settings,
     #[serde(default)]
@@ -45,6 +47,19 @@ impl<'de> Deserialize<'de> for Seconds {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         crate::text::parse_duration(&text).map(Self).map_err(D::Error::custom)
+    }
+}
+
+/// Read as MiB, kept in bytes.
+#[derive(Debug)]
+pub(super) struct Mebibytes(pub u64);
+
+impl<'de> Deserialize<'de> for Mebibytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match u32::deserialize(deserializer)? {
+            0 => Err(D::Error::custom("it is more than nothing")),
+            mib => Ok(Self(u64::from(mib) * 1024 * 1024)),
+        }
     }
 }
 
@@ -114,6 +129,11 @@ pub enum Kind {
 
 pub const KEYS: &[Key] = &[
     Key { name: "server", kind: Kind::Text, about: "address of the server; none starts one on demand" },
+    Key {
+        name: "remote",
+        kind: Kind::Switch,
+        about: "the server has files of its own though its address is this machine's, as over a tunnel: true, false",
+    },
     Key { name: "token_file", kind: Kind::Text, about: "file that holds the token for the server" },
     Key { name: "agent", kind: Kind::Text, about: "agent of new tasks: claude, demo" },
     Key { name: "model", kind: Kind::Text, about: "model of new tasks" },
@@ -140,6 +160,11 @@ pub const KEYS: &[Key] = &[
         name: "keep_logs_days",
         kind: Kind::Number,
         about: "days after which agents' raw logs are deleted; none: 30",
+    },
+    Key {
+        name: "max_bundle_mb",
+        kind: Kind::Number,
+        about: "MiB of commits that the server takes for one task; none: 512",
     },
     Key {
         name: "voice.engines",

@@ -16,6 +16,7 @@ mod flood;
 mod hostile;
 mod limits;
 mod recovery;
+mod remote;
 mod run;
 mod scripts;
 mod server;

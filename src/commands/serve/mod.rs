@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cadence_agent::workspace::{WorkspaceError, Workspaces};
-use cadence_server::{Exit as ServerExit, Retention, ServeConfig, ServeError, VoiceReload};
+use cadence_server::{BUNDLE_LIMIT, Exit as ServerExit, Retention, ServeConfig, ServeError, VoiceReload};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use secrecy::SecretString;
 use serde_json::json;
@@ -184,6 +184,7 @@ async fn serve(context: &Context, args: Args) -> CommandResult {
         lease_secs: args.lease_secs,
         default_agent: settings.agent.clone().unwrap_or_else(|| "claude".to_owned()),
         retention: retention(settings),
+        bundle_limit: settings.max_bundle.unwrap_or(BUNDLE_LIMIT),
         voice: settings.voice.clone(),
         voice_reload: Some(VoiceReload(Arc::new({
             let path = settings.path.clone();
