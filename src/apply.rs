@@ -6,14 +6,16 @@ use cadence_agent::workspace::{self, Applied, ApplyMode, WorkspaceError, Workspa
 use cadence_protocol::Task;
 
 use crate::checkout::{self, Place};
+use crate::client::Client;
 use crate::error::CommandError;
+use crate::remote;
 use crate::text;
 
 /// Takes the change of a task that has ended into the checkout that is named, or the one that it belongs to; none where nothing
-/// was changed. `local`: the server is on this machine, and keeps its workspaces below `data`.
+/// was changed. A server that shares the disk keeps its workspaces below `data`.
 pub async fn apply(
     data: &Path,
-    local: bool,
+    client: &Client,
     task: &Task,
     checkout: Option<PathBuf>,
     mode: ApplyMode,
@@ -25,15 +27,16 @@ pub async fn apply(
     if task.metadata.files_changed == Some(0) {
         return Ok(None);
     }
-    let checkout = target(task, checkout).await?;
-    if task.repo_path.is_none() {
-        bring(data, local, task, &checkout).await?;
+    let local = client.shares_disk();
+    let checkout = target(task.repo_path.as_ref().filter(|_| local), checkout).await?;
+    if task.repo_path.is_none() || !local {
+        bring(data, client, task, &checkout).await?;
     }
     let base = task.base_commit.as_deref();
     let mut applied = workspace::apply_since(&checkout, &task.branch, mode, base).await;
     if matches!(applied, Err(WorkspaceError::NoSuchBranch { .. })) {
         // Deleted here, or the checkout was moved; the workspace still has it.
-        bring(data, local, task, &checkout).await?;
+        bring(data, client, task, &checkout).await?;
         applied = workspace::apply_since(&checkout, &task.branch, mode, base).await;
     }
     Ok(Some((checkout, applied.map_err(checkout::workspace_error)?)))
@@ -56,11 +59,11 @@ pub fn words(applied: &Applied) -> String {
 }
 
 /// The checkout that was named; else the current directory's, where the task's branch is there; else the task's own.
-async fn target(task: &Task, named: Option<PathBuf>) -> Result<PathBuf, CommandError> {
+async fn target(own: Option<&String>, named: Option<PathBuf>) -> Result<PathBuf, CommandError> {
     if let Some(path) = named {
         return Ok(path);
     }
-    let own = task.repo_path.as_ref().map(PathBuf::from);
+    let own = own.map(PathBuf::from);
     match (checkout::find(None).await, own) {
         // Another worktree of the same repository has the branch too.
         (Ok(Place::Checkout(here)), Some(own)) if here.root == own || same_repository(&here.root, &own) => {
@@ -74,14 +77,14 @@ async fn target(task: &Task, named: Option<PathBuf>) -> Result<PathBuf, CommandE
 }
 
 /// Fetches the task's branch out of its workspace into a checkout of its repository.
-async fn bring(data: &Path, local: bool, task: &Task, checkout: &Path) -> Result<(), CommandError> {
+async fn bring(data: &Path, client: &Client, task: &Task, checkout: &Path) -> Result<(), CommandError> {
+    if !client.shares_disk() {
+        return remote::bring(&client.rest()?, task, checkout).await.map(drop);
+    }
     let id = task.short_id();
-    let workspace = match local {
-        true => Workspaces::new(data).open(task.id).map_err(checkout::workspace_error)?,
-        false => None,
-    };
+    let workspace = Workspaces::new(data).open(task.id).map_err(checkout::workspace_error)?;
     let Some(workspace) = workspace else {
-        return Err(CommandError::failed("the task's branch is with the server, and cannot be reached from here")
+        return Err(CommandError::failed("the task's workspace is not here")
             .hint(format!("Take the change alone: cadence tasks diff {id} | git apply --3way")));
     };
     let known = git(checkout, &["merge-base", "HEAD", &workspace.base_commit]).await?;

@@ -27,6 +27,8 @@ pub async fn find(named: Option<&str>) -> Result<Place, CommandError> {
                 return Err(CommandError::usage(format!("there is no directory {}", path.display()))
                     .hint("Give a path, or a URL with https, ssh, git or file."));
             }
+            // No text means one.
+            Origin::Sent(name) => return Err(CommandError::usage(format!("`{name}` is no repository"))),
         },
     };
     let path = path

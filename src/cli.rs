@@ -34,7 +34,7 @@ Exit codes:
   130 interrupted
 
 Environment:
-  CADENCE_SERVER, CADENCE_TOKEN, CADENCE_LISTEN, CADENCE_DATA_DIR, CADENCE_CONFIG, CADENCE_LOG, NO_COLOR";
+  CADENCE_SERVER, CADENCE_REMOTE, CADENCE_TOKEN, CADENCE_LISTEN, CADENCE_DATA_DIR, CADENCE_CONFIG, CADENCE_LOG, NO_COLOR";
 
 /// Coding agents from the terminal.
 #[derive(Debug, Parser)]
@@ -53,6 +53,9 @@ struct Global {
     /// Address of the server [environment: CADENCE_SERVER]; none means your own, started on demand
     #[arg(long, value_name = "URL", global = true)]
     server: Option<String>,
+    /// The server does not see the files of this machine [environment: CADENCE_REMOTE]
+    #[arg(long, global = true)]
+    remote: bool,
     /// File that holds the token for the server [environment: CADENCE_TOKEN holds a token itself]
     #[arg(long, value_name = "FILE", global = true, value_hint = clap::ValueHint::FilePath)]
     token_file: Option<PathBuf>,
@@ -97,6 +100,7 @@ fn run(cli: Cli) -> CommandResult {
         token_file: cli.global.token_file,
         color: cli.global.color,
         data_dir: cli.command.as_ref().and_then(Command::data_dir),
+        remote: cli.global.remote,
     };
     let Some(command) = cli.command else {
         if let Some(result) = Context::dashboard(&flags, cli.global.json) {

@@ -10,6 +10,7 @@ mod config;
 mod daemon;
 mod error;
 mod follow;
+mod remote;
 mod render;
 mod speech;
 mod talk;

@@ -33,7 +33,7 @@ pub async fn place(named: Option<&str>) -> Result<Option<Place>, CommandError> {
 
 /// What words are understood with. A server on this machine looks at the repository itself; another is sent its names.
 pub async fn context(context: &Context, client: &Client, place: Option<&Place>) -> Result<ParseContext, CommandError> {
-    let local = client.endpoint().is_local();
+    let local = client.shares_disk();
     let mut said = ParseContext::default();
     match place {
         None => {}
@@ -86,10 +86,10 @@ pub fn defaults(context: &Context, client: &Client, place: Option<&Place>, sourc
     let settings = &context.settings;
     let branch = match place {
         // A server on this machine sees itself what is checked out.
-        Some(Place::Checkout(checkout)) if !client.endpoint().is_local() => checkout.branch.clone(),
+        Some(Place::Checkout(checkout)) if !client.shares_disk() => checkout.branch.clone(),
         _ => None,
     };
-    let environment = if client.endpoint().is_local() {
+    let environment = if client.shares_disk() {
         checkout::task_environment(checkout::environment(), &settings.environment)
     } else {
         checkout::environment().filter(|(name, _)| settings.environment.contains(name)).collect()

@@ -35,6 +35,8 @@ pub struct ServeConfig {
     pub retention: Retention,
     /// What agents are kept to on this machine.
     pub policy: cadence_agent::sandbox::Policy,
+    /// Largest bundle of commits that is taken from a client, in bytes.
+    pub bundle_limit: u64,
     pub voice: cadence_speech::Settings,
     /// Reads them again, where people change them while the server runs.
     pub voice_reload: Option<crate::VoiceReload>,
@@ -57,6 +59,9 @@ impl Default for Retention {
         Self { archived: None, logs: DAY * 30 }
     }
 }
+
+/// Largest bundle that is taken unless the settings say otherwise, in bytes.
+pub const BUNDLE_LIMIT: u64 = 512 * 1024 * 1024;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 

@@ -6,6 +6,7 @@ mod config;
 pub mod events;
 mod http;
 pub mod queue;
+pub mod results;
 mod start;
 pub mod state;
 pub mod store;
@@ -13,7 +14,7 @@ pub mod upkeep;
 pub mod verify;
 mod voice;
 
-pub use config::{Exit, Retention, ServeConfig, ServeError};
+pub use config::{BUNDLE_LIMIT, Exit, Retention, ServeConfig, ServeError};
 pub use http::openapi;
 pub use start::{DataLock, agents, serve};
 pub use voice::{

@@ -31,6 +31,7 @@ use crate::config::{Exit, ServeConfig, ServeError};
 use crate::events::Hub;
 use crate::http::{Activity, App, Gate, Patience, router};
 use crate::queue::{Dispatcher, Place, Queue};
+use crate::results::Results;
 use crate::store::{Principal, Store, StoreError, file};
 use crate::upkeep::Upkeep;
 use crate::voice::Voice;
@@ -111,6 +112,8 @@ pub async fn serve(
         workspaces: workspaces.clone(),
         activity: activity.clone(),
         voice: Arc::new(voice),
+        results: Results::new(&config.data_dir),
+        bundle_limit: config.bundle_limit,
         default_agent: config.default_agent.clone(),
         retention: config.retention,
         agents: agents.names(),

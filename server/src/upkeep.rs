@@ -1,6 +1,6 @@
 //! What a server does beside its work: it looks after the storage, and lets go of what is old.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::config::Retention;
+use crate::results::Results;
 use crate::start::inherited;
 use crate::store::{Store, StoreError, now};
 
@@ -69,6 +70,7 @@ pub struct Deleted {
     pub kept: u64,
     pub rows: u64,
     pub logs: u64,
+    pub bundles: u64,
 }
 
 /// Removes the workspace of a task; its tear-down command gets the environment that its agent had.
@@ -147,6 +149,7 @@ impl Upkeep {
             Step::Delete(cutoff) => cutoff,
         };
         let mut deleted = Deleted { rows: self.store.prune_rows(cutoff - ROWS).await?, ..Deleted::default() };
+        deleted.bundles = self.prune_bundles(cutoff).await?;
         deleted.logs = self.prune_logs(cutoff - self.retention.logs, None, false).await?;
         if let Some(age) = self.retention.archived {
             let mut after = None;
@@ -198,7 +201,7 @@ impl Upkeep {
             let mut kept = held.err().map(|error| error.to_string());
             if kept.is_none() && !dry_run {
                 match self.store.delete_archived(task.user_id, task.id).await {
-                    Ok(()) => {}
+                    Ok(()) => self.forget_result(task.id),
                     // Somebody took it out again, or removed it himself.
                     Err(error @ (StoreError::Conflict(_) | StoreError::NotFound(_))) => kept = Some(error.to_string()),
                     Err(error) => return Err(error),
@@ -212,6 +215,29 @@ impl Upkeep {
             });
         }
         Ok((pruned, next))
+    }
+
+    /// What a task did on another machine goes with the task.
+    fn forget_result(&self, task: Uuid) {
+        let data = self.store.path();
+        let removed = data.parent().map_or(Ok(()), |data| Results::new(data).remove(task));
+        if let Err(error) = removed {
+            tracing::warn!(%error, "a result is left of a removed task");
+        }
+    }
+
+    /// Deletes bundles that came before `cutoff` and that no task uses, and what is left of some that never came whole. Gives
+    /// how many.
+    async fn prune_bundles(&self, cutoff: Timestamp) -> Result<u64, StoreError> {
+        let unused = self.store.prune_bundles(cutoff).await?;
+        let parts = self.store.path().with_file_name("bundles");
+        let files: Vec<PathBuf> = unused.iter().map(|id| self.workspaces.bundle_file(*id)).collect();
+        let cutoff = SystemTime::from(cutoff);
+        let removed = tokio::task::spawn_blocking(move || {
+            let left = files.into_iter().chain(old_parts(&parts, cutoff));
+            left.filter(|path| remove(path).is_ok()).count() as u64
+        });
+        Ok(removed.await.unwrap_or_default())
     }
 
     /// Deletes agents' own lines that nobody added to since `cutoff`, of tasks at which nobody works. Gives how many files.
@@ -235,6 +261,20 @@ async fn fails(trouble: &mut watch::Receiver<Option<StoreError>>) {
     if trouble.wait_for(passing).await.is_err() {
         std::future::pending().await
     }
+}
+
+/// What a server that was killed left of bundles on their way.
+fn old_parts(directory: &Path, cutoff: SystemTime) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let parts = entries.filter(|entry| {
+        let is_part = entry.file_name().to_str().is_some_and(|name| name.starts_with('.'));
+        is_part && entry.metadata().and_then(|meta| meta.modified()).is_ok_and(|changed| changed < cutoff)
+    });
+    parts.map(|entry| entry.path()).collect()
+}
+
+fn remove(path: &Path) -> std::io::Result<()> {
+    if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) }
 }
 
 fn old_logs(directory: PathBuf, cutoff: SystemTime) -> Vec<(Uuid, PathBuf)> {

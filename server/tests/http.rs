@@ -42,6 +42,7 @@ fn config(data_dir: PathBuf) -> ServeConfig {
         agents: Default::default(),
         retention: Retention::default(),
         policy: cadence_agent::sandbox::Policy::default(),
+        bundle_limit: cadence_server::BUNDLE_LIMIT,
         voice: cadence_speech::Settings::default(),
         voice_reload: None,
         voice_environment: std::collections::BTreeMap::new(),

@@ -10,6 +10,7 @@ mod stream;
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 pub mod stub;
+mod transfer;
 
 use std::sync::{Arc, RwLock};
 
@@ -32,7 +33,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Whether the server runs on this machine, so that paths mean the same to it.
+    /// Whether its address is this machine's.
     pub fn is_local(&self) -> bool {
         match self.url.host() {
             Some(url::Host::Ipv4(address)) => address.is_loopback(),
@@ -57,6 +58,8 @@ enum Origin {
 pub struct Client {
     endpoint: Arc<RwLock<Endpoint>>,
     origin: Origin,
+    /// It was said that it shares no disk with this machine.
+    remote: bool,
 }
 
 impl Client {
@@ -96,11 +99,16 @@ impl Client {
                 endpoint.token = runtime.token_of(&own);
             }
         }
-        Ok(Self::of(endpoint, Origin::Named))
+        Ok(Self { remote: settings.remote, ..Self::of(endpoint, Origin::Named) })
     }
 
     fn of(endpoint: Endpoint, origin: Origin) -> Self {
-        Self { endpoint: Arc::new(RwLock::new(endpoint)), origin }
+        Self { endpoint: Arc::new(RwLock::new(endpoint)), origin, remote: false }
+    }
+
+    /// Whether the server sees the files of this machine, so that paths and variables mean the same to it.
+    pub fn shares_disk(&self) -> bool {
+        !self.remote && self.endpoint().is_local()
     }
 
     pub fn endpoint(&self) -> Endpoint {

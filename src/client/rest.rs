@@ -237,7 +237,12 @@ impl Rest {
         self.json(self.request(Method::POST, path, &())?.json(body)).await
     }
 
-    fn request(&self, method: Method, path: &[&str], query: &impl Serialize) -> Result<RequestBuilder, CommandError> {
+    pub(super) fn request(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &impl Serialize,
+    ) -> Result<RequestBuilder, CommandError> {
         let mut url = self.endpoint.url.clone();
         url.set_query(None);
         url.path_segments_mut()
@@ -264,7 +269,7 @@ impl Rest {
         Ok(request)
     }
 
-    async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, CommandError> {
+    pub(super) async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<T, CommandError> {
         let response = self.send_request(request).await?;
         let body = self.body(response).await?;
         serde_json::from_slice(&body).map_err(|error| {
@@ -274,7 +279,7 @@ impl Rest {
         })
     }
 
-    async fn send_request(&self, request: RequestBuilder) -> Result<Response, CommandError> {
+    pub(super) async fn send_request(&self, request: RequestBuilder) -> Result<Response, CommandError> {
         let response = request.send().await.map_err(|error| self.unreachable(error))?;
         let status = response.status();
         if status.is_success() {
@@ -302,7 +307,7 @@ impl Rest {
         format!("the server at {}", url.as_str().trim_end_matches('/'))
     }
 
-    fn unreachable(&self, error: reqwest::Error) -> CommandError {
+    pub(super) fn unreachable(&self, error: reqwest::Error) -> CommandError {
         let what = if error.is_timeout() { "did not answer in time" } else { "cannot be reached" };
         CommandError::new(Exit::Unreachable, format!("{} {what}", self.name()))
             .caused_by(error.without_url())

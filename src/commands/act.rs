@@ -5,7 +5,7 @@ use std::io::{BufRead as _, Write as _};
 use cadence_protocol::{InputAnswer, InputText, Intent, Parsed, TaskSourceKind};
 
 use super::Context;
-use super::run::{description, follow_to_end};
+use super::run::{Ending, description, follow_to_end};
 use crate::checkout::Place;
 use crate::client::Client;
 use crate::error::{CommandError, CommandResult, Exit};
@@ -66,7 +66,7 @@ pub async fn run(context: Context, args: Args) -> CommandResult {
         context.terminal.print(&speech::outcome(&answer, false))?;
     }
     match answer.task {
-        Some(task) if args.follow => follow_to_end(&context, &client, task, 0, false).await,
+        Some(task) if args.follow => follow_to_end(&context, &client, task, 0, Ending::default()).await,
         _ => Ok(Exit::Done),
     }
 }

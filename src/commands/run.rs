@@ -1,6 +1,7 @@
 //! `cadence run`: a task from the request to its end.
 
 use std::io::Read as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use cadence_protocol::{
@@ -17,6 +18,7 @@ use crate::client::{Client, Ephemeral};
 use crate::complete;
 use crate::error::{CommandError, CommandResult, Exit};
 use crate::follow::{self, Followed, Left, Options, Outcome};
+use crate::remote;
 use crate::render::{BOLD, CYAN, DIM, Line, PLAIN, REQUEST_LINES, Summary, YELLOW, request};
 use crate::text;
 
@@ -163,7 +165,7 @@ async fn on_server(
     description: String,
     place: Place,
 ) -> CommandResult {
-    let body = body(context, args, description, place, client.endpoint().is_local()).await?;
+    let body = body(context, args, description, place.clone(), client).await?;
     let task = client.rest()?.create(&body, Uuid::new_v4()).await?;
     if args.detach {
         return detached(context, &task);
@@ -173,7 +175,11 @@ async fn on_server(
             .terminal
             .note(&[Line::of(DIM, format!("task {} · {} · branch {}", task.short_id(), task.agent, task.branch))]);
     }
-    follow_to_end(context, client, task, 0, args.require_change).await
+    let home = match place {
+        Place::Checkout(checkout) => Some(checkout.root),
+        Place::Url(_) => None,
+    };
+    follow_to_end(context, client, task, 0, Ending { require_change: args.require_change, home }).await
 }
 
 /// Follows one task for a command that is about it, closes with a summary and gives the task's exit code.
@@ -182,14 +188,14 @@ pub async fn follow_to_end(
     client: &Client,
     task: Task,
     after: u64,
-    require_change: bool,
+    ending: Ending,
 ) -> CommandResult {
     let options = Options { json: context.json, full: false, attended: true, framed: false, summary: false };
     let (id, short) = (task.id, task.short_id());
     let followed = vec![Followed::new(task, after)];
     match follow::follow(client, followed, context.terminal, options).await? {
         Outcome::Ended(tasks) => match tasks.first() {
-            Some(task) => ended(context, client, task, require_change),
+            Some(task) => ended(context, client, task, ending).await,
             None => Ok(Exit::Failed),
         },
         Outcome::Left(left) => {
@@ -211,7 +217,17 @@ pub async fn follow_to_end(
     }
 }
 
-fn ended(context: &Context, client: &Client, task: &Task, require_change: bool) -> CommandResult {
+/// What is wanted at a task's end.
+#[derive(Clone, Debug, Default)]
+pub struct Ending {
+    /// That nothing was changed is a failure.
+    pub require_change: bool,
+    /// Checkout that the branch comes to from a server elsewhere; none: the current directory's, if it is the task's.
+    pub home: Option<PathBuf>,
+}
+
+async fn ended(context: &Context, client: &Client, task: &Task, ending: Ending) -> CommandResult {
+    let home = remote::bring_home(client, task, ending.home.as_deref()).await;
     let summary = Summary { ephemeral: client.is_ephemeral(), width: context.terminal.columns() };
     if !context.json {
         // The work is done whether somebody still reads or not.
@@ -224,7 +240,24 @@ fn ended(context: &Context, client: &Client, task: &Task, require_change: bool) 
     if exit == Exit::Failed && task.end_reason == Some(EndReason::AgentUnavailable) && !context.json {
         context.terminal.note(&[Line::of(DIM, "`cadence doctor` shows which agents can be used.")]);
     }
-    if exit == Exit::Done && require_change && task.metadata.files_changed.unwrap_or(0) == 0 {
+    match home {
+        Ok(Some(root)) if !context.json => {
+            let place = format!("  {} is in {}", task.branch, root.display());
+            context.terminal.note(&[Line::of(DIM, place)]);
+        }
+        Ok(_) => {}
+        // The task is done all the same, and its branch is with the server.
+        Err(error) => {
+            let hint = format!("  Try again in a checkout of its repository: cadence tasks apply {}", task.short_id());
+            let mut lines = vec![
+                Line::of(YELLOW, "! ").add(PLAIN, format!("the branch was not brought here: {}", error.message())),
+            ];
+            lines.extend(error.hints().iter().map(|hint| Line::of(DIM, format!("  {hint}"))));
+            lines.push(Line::of(DIM, hint));
+            context.terminal.note(&lines);
+        }
+    }
+    if exit == Exit::Done && ending.require_change && task.metadata.files_changed.unwrap_or(0) == 0 {
         return Err(CommandError::failed("the agent changed nothing, and --require-change was given"));
     }
     Ok(exit)
@@ -337,15 +370,18 @@ pub fn description(text: &str) -> Result<String, CommandError> {
     Ok(text.trim().to_owned())
 }
 
-/// The request for a task. `local`: the server is on this machine, so that paths and variables mean something to it.
+/// The request for a task.
 async fn body(
     context: &Context,
     args: &Args,
     description: String,
     place: Place,
-    local: bool,
+    client: &Client,
 ) -> Result<CreateTask, CommandError> {
     let settings = &context.settings;
+    // A path of this machine means nothing to another.
+    let elsewhere = !args.labels.is_empty() || args.executor.is_some_and(|executor| executor != Executor::Local);
+    let local = client.shares_disk() && !elsewhere;
     let mut body = CreateTask {
         task_description: description,
         model: args.model.clone().or_else(|| settings.model.clone()),
@@ -358,37 +394,37 @@ async fn body(
         max_turns: args.max_turns.or(settings.max_turns),
         timeout_secs: args.timeout.or(settings.timeout).map(|timeout| timeout.as_secs().max(1)),
         source: Some(TaskSourceKind::Cli),
-        with_changes: args.with_changes,
+        with_changes: args.with_changes && local,
         branch: args.branch.clone(),
         ..CreateTask::default()
     };
-    // A path of this machine means nothing to another.
-    let elsewhere = !args.labels.is_empty() || args.executor.is_some_and(|executor| executor != Executor::Local);
     match place {
         Place::Url(url) => body.repo_url = Some(url),
         Place::Checkout(checkout) => {
+            if args.with_changes && args.branch.is_some() && !local {
+                return Err(CommandError::usage(
+                    "--with-changes starts from what is checked out, and not from --branch",
+                ));
+            }
             if body.branch.is_none() {
                 body.branch = checkout.branch.clone();
                 body.commit = Some(checkout.head.clone());
             }
-            if local && !elsewhere {
+            if local {
                 body.repo_path = Some(path_text(&checkout.root)?);
             } else {
-                body.repo_url =
-                    Some(checkout.origin_url().await.map_err(checkout::workspace_error)?.ok_or_else(|| {
-                        CommandError::usage(
-                            "the repository has no remote `origin`, and the server is on another machine",
-                        )
-                        .hint("Push it somewhere that the server can reach, and give that URL with --repo.")
-                    })?);
-                if args.with_changes {
-                    return Err(CommandError::usage("--with-changes works with a server on this machine only"));
-                }
+                let (terminal, quiet) = (context.terminal, context.json);
+                let tell = move |text: String| {
+                    if !quiet {
+                        terminal.note(&[Line::of(DIM, text)]);
+                    }
+                };
+                remote::start_from(client, &checkout, args.with_changes, &mut body, &tell).await?;
             }
         }
     }
     // Another machine has its own paths, and gets only what the settings name.
-    body.environment = if local && !elsewhere {
+    body.environment = if local {
         checkout::task_environment(checkout::environment(), &settings.environment)
     } else {
         checkout::environment().filter(|(name, _)| settings.environment.contains(name)).collect()

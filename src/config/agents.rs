@@ -65,11 +65,14 @@ fn check_name(name: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// The agent of new tasks, and the commands of agents by their names.
+pub(super) type Resolved = (Option<String>, BTreeMap<String, Vec<String>>);
+
 /// The commands of all agents that the settings name, and the agent of new tasks.
 pub(super) fn resolve(
     choice: Option<Choice>,
     named: BTreeMap<Name, Command>,
-) -> Result<(Option<String>, BTreeMap<String, Vec<String>>), String> {
+) -> Result<Resolved, String> {
     let mut all: BTreeMap<String, Vec<String>> =
         named.into_iter().map(|(name, command)| (name.0, command.acp.0)).collect();
     let agent = match choice {

@@ -37,6 +37,8 @@ pub(super) struct File {
     pub warm_workspaces: Option<usize>,
     pub keep_archived_days: Option<Days>,
     pub keep_logs_days: Option<Days>,
+    pub max_bundle_mb: Option<Mebibytes>,
+    pub remote: Option<bool>,
     #[serde(default)]
     pub sandbox: Sandbox,
     #[serde(default)]
@@ -60,6 +62,19 @@ impl<'de> Deserialize<'de> for Seconds {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         crate::text::parse_duration(&text).map(Self).map_err(D::Error::custom)
+    }
+}
+
+/// Read as MiB, kept in bytes.
+#[derive(Debug)]
+pub(super) struct Mebibytes(pub u64);
+
+impl<'de> Deserialize<'de> for Mebibytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match u32::deserialize(deserializer)? {
+            0 => Err(D::Error::custom("it is more than nothing")),
+            mib => Ok(Self(u64::from(mib) * 1024 * 1024)),
+        }
     }
 }
 
@@ -129,6 +144,11 @@ pub enum Kind {
 
 pub const KEYS: &[Key] = &[
     Key { name: "server", kind: Kind::Text, about: "address of the server; none starts one on demand" },
+    Key {
+        name: "remote",
+        kind: Kind::Switch,
+        about: "the server has files of its own though its address is this machine's, as over a tunnel: true, false",
+    },
     Key { name: "token_file", kind: Kind::Text, about: "file that holds the token for the server" },
     Key {
         name: "agent",
@@ -172,6 +192,11 @@ pub const KEYS: &[Key] = &[
     Key { name: "limits.cpu", kind: Kind::Decimal, about: "processors of one agent, like 1.5" },
     Key { name: "limits.processes", kind: Kind::Number, about: "processes and threads of one agent; none: 4096" },
     Key { name: "limits.wall_clock", kind: Kind::Text, about: "most time that any task may run, like 2h" },
+    Key {
+        name: "max_bundle_mb",
+        kind: Kind::Number,
+        about: "MiB of commits that the server takes for one task; none: 512",
+    },
     Key {
         name: "voice.engines",
         kind: Kind::List,

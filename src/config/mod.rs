@@ -41,6 +41,8 @@ pub struct Flags {
     pub token_file: Option<PathBuf>,
     pub color: Option<ColorWhen>,
     pub data_dir: Option<PathBuf>,
+    /// The server shares no files with this machine.
+    pub remote: bool,
 }
 
 /// Where a value comes from.
@@ -80,6 +82,8 @@ pub struct Settings {
     pub path: PathBuf,
     pub server: Option<Url>,
     pub server_origin: Origin,
+    /// The server shares no files with this machine, wherever its address is.
+    pub remote: bool,
     pub token: Option<TokenSource>,
     pub color: ColorWhen,
     pub data_dir: PathBuf,
@@ -108,6 +112,8 @@ pub struct Settings {
     pub keep_archived: Option<Duration>,
     /// How long it keeps agents' own lines.
     pub keep_logs: Option<Duration>,
+    /// Largest bundle of commits that the server takes, in bytes.
+    pub max_bundle: Option<u64>,
     /// How speech is recorded, understood and answered.
     pub voice: cadence_speech::Settings,
     pub dashboard: Dashboard,
@@ -170,6 +176,16 @@ impl Settings {
         };
         let server = server.map(|url| parse_server(&url, &server_origin)).transpose()?;
 
+        let remote = match (flags.remote, text("CADENCE_REMOTE")?, file.remote) {
+            (true, ..) => true,
+            (false, Some(text), _) => match text.trim() {
+                "1" | "true" | "yes" => true,
+                "0" | "false" | "no" => false,
+                _ => return Err(CommandError::usage("the variable CADENCE_REMOTE is neither `true` nor `false`")),
+            },
+            (false, None, file) => file.unwrap_or_default(),
+        };
+
         let token = match (&flags.token_file, text("CADENCE_TOKEN")?, file.token_file) {
             (Some(path), _, _) => Some(TokenSource::File(path.clone(), Origin::Flag("--token-file"))),
             (None, Some(token), _) => {
@@ -205,6 +221,7 @@ impl Settings {
         Ok(Self {
             server,
             server_origin,
+            remote,
             token,
             color: flags.color.or(file.color).unwrap_or_default(),
             data_dir,
@@ -224,6 +241,7 @@ impl Settings {
             labels: file.labels,
             warm_workspaces: file.warm_workspaces,
             keep_archived: file.keep_archived_days.map(|days| days.0),
+            max_bundle: file.max_bundle_mb.map(|bytes| bytes.0),
             keep_logs: file.keep_logs_days.map(|days| days.0),
             voice: file.voice,
             dashboard: file.dashboard,

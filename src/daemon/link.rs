@@ -172,7 +172,7 @@ impl Link {
 
     async fn repositories(&self) -> Vec<String> {
         let kept = self.workspaces.repositories().await;
-        kept.into_iter().filter_map(|repository| repository.url).take(MAX_REPOSITORIES).collect()
+        kept.into_iter().map(|repository| repository.url).take(MAX_REPOSITORIES).collect()
     }
 
     /// Takes what the server says.

@@ -18,7 +18,7 @@ use crate::checkout::{self, Place};
 use crate::client::{Client, Item, Orders, Rest, Stream};
 use crate::commands::Context;
 use crate::error::CommandError;
-use crate::{apply, speech, text};
+use crate::{apply, remote, speech, text};
 
 /// Messages of the stream that are taken at once.
 const BATCH: usize = 256;
@@ -111,11 +111,11 @@ impl Outside {
             }
             Effect::Create(task) => self.create(task),
             Effect::Apply(task) => {
-                let (data, local) = (self.context.settings.data_dir.clone(), self.client.endpoint().is_local());
+                let (data, client) = (self.context.settings.data_dir.clone(), self.client.clone());
                 self.ask(
                     move |rest| async move {
                         let task = rest.task(task).await?;
-                        let applied = apply::apply(&data, local, &task, None, ApplyMode::Merge).await?;
+                        let applied = apply::apply(&data, &client, &task, None, ApplyMode::Merge).await?;
                         Ok(match applied {
                             Some((checkout, applied)) => {
                                 format!("{} into {}", apply::words(&applied), checkout.display())
@@ -200,7 +200,7 @@ impl Outside {
 
     /// Where the files of a task are, on this machine.
     pub fn workspace(&self, task: &Task) -> Result<PathBuf, CommandError> {
-        if !self.client.endpoint().is_local() {
+        if !self.client.shares_disk() {
             return Err(CommandError::failed("the task's files are on the server's machine")
                 .hint(format!("Take its change: cadence tasks apply {}", task.short_id())));
         }
@@ -311,7 +311,7 @@ fn decided_words(decision: Option<Decision>, decide: &Decide) -> String {
 async fn body(context: &Context, client: &Client, task: &NewTask) -> Result<CreateTask, CommandError> {
     let named = Some(task.repository.as_str()).filter(|named| !named.is_empty());
     let place = checkout::find(named).await?;
-    let local = client.endpoint().is_local();
+    let local = client.shares_disk();
     let defaults = speech::defaults(context, client, Some(&place), TaskSourceKind::Tui);
     let mut body = CreateTask {
         task_description: task.description.clone(),
@@ -334,12 +334,8 @@ async fn body(context: &Context, client: &Client, task: &NewTask) -> Result<Crea
             body.repo_path = Some(speech::path_text(&checkout.root)?);
         }
         Place::Checkout(checkout) => {
-            body.commit = Some(checkout.head.clone());
-            let url = checkout.origin_url().await.map_err(checkout::workspace_error)?;
-            body.repo_url = Some(url.ok_or_else(|| {
-                CommandError::usage("the repository has no remote `origin`, and the server is on another machine")
-                    .hint("Push it somewhere that the server can reach, and give that URL.")
-            })?);
+            body.branch = checkout.branch.clone();
+            remote::start_from(client, &checkout, false, &mut body, &|_| ()).await?;
         }
     }
     Ok(body)

@@ -20,6 +20,7 @@ mod isolation;
 mod limits;
 mod opencode;
 mod recovery;
+mod remote;
 mod repositories;
 mod run;
 mod scripts;

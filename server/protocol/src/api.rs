@@ -26,6 +26,13 @@ pub struct CreateTask {
     /// A checkout on the server's own machine; taken only from loopback.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub repo_path: Option<String>,
+    /// A bundle of `POST /api/bundles` that has the commit to start from: `commit`, or else its first reference. Alone where
+    /// it has the whole history; with `repoUrl` where it builds on commits that are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle_id: Option<Uuid>,
+    /// Name of the repository for people, with a `bundleId` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repo_name: Option<String>,
     /// Branch to start from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branch: Option<String>,

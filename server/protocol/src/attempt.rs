@@ -7,7 +7,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::task::wire_enum;
-use crate::{Decision, EventData, PermissionMode, Sandbox, SandboxMode, Task, Timestamp, WaitingFor};
+use crate::{BundleSource, Decision, EventData, PermissionMode, Sandbox, SandboxMode, Task, Timestamp, WaitingFor};
 
 wire_enum! {
     /// Why an attempt ended.
@@ -118,6 +118,9 @@ pub struct AttemptSpec {
     pub timeout_secs: Option<u64>,
     /// Variables that the task brought, beside those that the service has. They may hold secrets.
     pub environment: BTreeMap<String, String>,
+    /// Has the commit that the task starts from, where the repository's URL may not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle: Option<BundleSource>,
 }
 
 impl Default for PermissionMode {

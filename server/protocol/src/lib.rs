@@ -6,6 +6,7 @@
 mod api;
 mod attempt;
 mod bridge;
+mod bundle;
 mod error;
 mod event;
 mod sandbox;
@@ -16,6 +17,7 @@ mod voice;
 pub use api::*;
 pub use attempt::*;
 pub use bridge::*;
+pub use bundle::*;
 pub use error::*;
 pub use event::*;
 pub use sandbox::*;

@@ -45,6 +45,17 @@ pub struct Reader(pub Principal);
 /// A token for reading and changing.
 pub struct Actor(pub Principal);
 
+/// A token of whatever scopes; the handler looks at them.
+pub struct Caller(pub Principal);
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Failure> {
+        known(parts, app).await.map(Self)
+    }
+}
+
 impl FromRequestParts<App> for Reader {
     type Rejection = Failure;
 
@@ -62,11 +73,15 @@ impl FromRequestParts<App> for Actor {
 }
 
 async fn allowed(parts: &Parts, app: &App, scope: &str) -> Result<Principal, Failure> {
-    let token = bearer(&parts.headers)
-        .ok_or_else(|| Failure::unauthorized("a token is needed").hint("Send `Authorization: Bearer TOKEN`."))?;
-    let principal = app.principal(token).await?;
+    let principal = known(parts, app).await?;
     require(&principal, scope)?;
     Ok(principal)
+}
+
+async fn known(parts: &Parts, app: &App) -> Result<Principal, Failure> {
+    let token = bearer(&parts.headers)
+        .ok_or_else(|| Failure::unauthorized("a token is needed").hint("Send `Authorization: Bearer TOKEN`."))?;
+    app.principal(token).await
 }
 
 /// Whether a principal has a scope; writing includes reading.

@@ -8,6 +8,7 @@ use cadence_agent::project::{self, AgentDefaults};
 use cadence_agent::workspace::{self, Origin, WorkspaceError};
 use cadence_protocol::{CreateTask, Executor, MAX_DESCRIPTION, TaskSourceKind};
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 use super::App;
 use super::error::Failure;
@@ -22,12 +23,15 @@ pub async fn new_task(app: &App, who: &Principal, peer: SocketAddr, request: Cre
     let mut defaults = AgentDefaults::default();
     let mut base_branch = request.branch.clone().unwrap_or_default();
     let mut base_commit = request.commit.clone();
+    if let Some(id) = request.bundle_id {
+        base_commit = Some(start_of(app, who, id, &request).await?);
+    }
     let (repo_name, repo_path) = if let Some(path) = &request.repo_path {
         if request.executor.is_some_and(|executor| executor != Executor::Local) {
             let text = "a checkout on the server's own machine is worked on there (`local`)";
             return Err(Failure::invalid("executor", text).hint("Send `repoUrl` instead of `repoPath`."));
         }
-        if !peer.ip().to_canonical().is_loopback() {
+        if !is_here(peer) {
             return Err(Failure::invalid("repoPath", "it is taken from the server's own machine only; send `repoUrl`"));
         }
         let checkout = workspace::inspect(Path::new(path)).await.map_err(|error| refused("repoPath", &error))?;
@@ -50,6 +54,9 @@ pub async fn new_task(app: &App, who: &Principal, peer: SocketAddr, request: Cre
         if matches!(origin, Origin::Local(_)) {
             return Err(Failure::invalid("repoUrl", "it is a path; send it as `repoPath`"));
         }
+        if url.starts_with("file:") && !is_here(peer) {
+            return Err(Failure::invalid("repoUrl", "a file URL is taken from the server's own machine only"));
+        }
         if carries_secret(url) {
             return Err(Failure::invalid("repoUrl", "it holds a user or password, which would be stored and shown")
                 .hint("Leave it out; git asks its credential helper, or takes an SSH key."));
@@ -58,8 +65,11 @@ pub async fn new_task(app: &App, who: &Principal, peer: SocketAddr, request: Cre
             return Err(Failure::invalid("withChanges", "there is no checkout without `repoPath`"));
         }
         (workspace::repo_name(&origin), None)
+    } else if request.bundle_id.is_some() {
+        let name = request.repo_name.clone().unwrap_or_else(|| "repository".to_owned());
+        (workspace::repo_name(&Origin::Local(name.into())), None)
     } else {
-        return Err(Failure::invalid("repoPath", "a task needs `repoPath` or `repoUrl`"));
+        return Err(Failure::invalid("repoPath", "a task needs `repoPath`, `repoUrl` or `bundleId`"));
     };
     let agent = request.agent.or(defaults.default).unwrap_or_else(|| app.default_agent.clone());
     if !app.agents.contains(&agent.as_str()) && !app.dispatcher.has_agent(&agent) {
@@ -81,9 +91,38 @@ pub async fn new_task(app: &App, who: &Principal, peer: SocketAddr, request: Cre
             timeout_secs: request.timeout_secs,
             sandbox: request.sandbox,
             environment: request.environment,
+            bundle: request.bundle_id,
         },
         ..NewTask::new((who.user_id, &who.name), &agent, &repo_name, request.task_description)
     })
+}
+
+/// The commit of a bundle that a task starts from. The bundle has to be the user's own.
+async fn start_of(app: &App, who: &Principal, id: Uuid, request: &CreateTask) -> Result<String, Failure> {
+    let wrong = |text: &str| Err(Failure::invalid("bundleId", text));
+    if request.repo_path.is_some() {
+        return wrong("`repoPath` is given already");
+    }
+    let row = app.store.bundle(id).await?.filter(|row| row.user_id == who.user_id);
+    let Some(row) = row.filter(|_| app.workspaces.bundle_file(id).is_file()) else {
+        return wrong("there is no such bundle, or it is deleted by now; send it again");
+    };
+    if request.repo_url.is_none() && row.root.is_none() {
+        return wrong("it does not have the whole history, so it needs the `repoUrl` that it builds on");
+    }
+    let heads = row.bundle.heads;
+    let start = match &request.commit {
+        Some(commit) => heads.into_iter().find(|head| head.commit == *commit),
+        None => heads.into_iter().next(),
+    };
+    match start {
+        Some(head) => Ok(head.commit),
+        None => Err(Failure::invalid("commit", "it is none of the bundle's references")),
+    }
+}
+
+fn is_here(peer: SocketAddr) -> bool {
+    peer.ip().to_canonical().is_loopback()
 }
 
 /// Whether an URL holds a token: any user of an http URL may be one, and a password always is.
@@ -111,6 +150,9 @@ fn check(request: &CreateTask) -> Result<(), Failure> {
         && !workspace::is_branch_name(branch)
     {
         return Err(Failure::invalid("branch", format!("`{branch}` is not a name that a branch can have")));
+    }
+    if let Some(name) = &request.repo_name {
+        text("repoName", name, 200)?;
     }
     if let Some(commit) = &request.commit
         && !((4..=64).contains(&commit.len()) && commit.bytes().all(|b| b.is_ascii_hexdigit()))

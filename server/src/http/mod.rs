@@ -2,6 +2,7 @@
 
 mod approvals;
 mod auth;
+mod bundles;
 mod docs;
 mod error;
 mod events;
@@ -41,6 +42,7 @@ pub use ws::Patience;
 use crate::bridge::Bridge;
 use crate::config::Retention;
 use crate::queue::Dispatcher;
+use crate::results::Results;
 use crate::store::{Store, StoreError};
 use crate::voice::Voice;
 
@@ -54,6 +56,9 @@ const SOUND_LIMIT: usize = voice::LARGEST / 3 * 4 + 2 * BODY_LIMIT;
 /// Longest time that a recording may take: engines are given a minute each.
 const SOUND_TIMEOUT: Duration = Duration::from_secs(180);
 
+/// Longest time that a bundle may take to come or to be made.
+const BUNDLE_TIMEOUT: Duration = Duration::from_secs(1800);
+
 /// What the handlers share.
 #[derive(Clone)]
 pub struct App {
@@ -64,6 +69,10 @@ pub struct App {
     pub voice: Arc<Voice>,
     pub bridge: Bridge,
     pub dispatcher: Dispatcher,
+    /// What tasks did on other machines.
+    pub results: Results,
+    /// Largest bundle that is taken, in bytes.
+    pub bundle_limit: u64,
     pub default_agent: String,
     pub retention: Retention,
     /// Names of the agents that run here.
@@ -175,6 +184,14 @@ fn streams() -> OpenApiRouter<App> {
         .routes(routes!(voice::stream))
 }
 
+/// What carries commits.
+fn bundles() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(bundles::upload))
+        .routes(routes!(bundles::download))
+        .routes(routes!(bundles::result))
+}
+
 /// What takes recordings.
 fn sound() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(voice::transcribe)).routes(routes!(voice::command))
@@ -182,7 +199,7 @@ fn sound() -> OpenApiRouter<App> {
 
 /// The OpenAPI document, generated from the handlers.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    let (_, mut document) = api().merge(streams()).merge(sound()).split_for_parts();
+    let (_, mut document) = api().merge(streams()).merge(sound()).merge(bundles()).split_for_parts();
     document.info.version = env!("CARGO_PKG_VERSION").to_owned();
     document
 }
@@ -203,10 +220,14 @@ pub fn router(app: App) -> Router {
     let sound = sound
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, SOUND_TIMEOUT))
         .layer(RequestBodyLimitLayer::new(SOUND_LIMIT));
+    let (bundles, _) = bundles().split_for_parts();
+    // The largest body is the handler's business: it is no one number.
+    let bundles = bundles.layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, BUNDLE_TIMEOUT));
     answers
         .merge(streams)
         .layer(RequestBodyLimitLayer::new(BODY_LIMIT))
         .merge(sound)
+        .merge(bundles)
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(error::panicked))
         .layer(from_fn(error::shape))

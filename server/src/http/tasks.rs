@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::App;
 use super::auth::{Actor, Reader};
 use super::error::{ApiJson, ApiPath, ApiQuery, Failure, OptionalJson};
-use super::intake;
+use super::{bundles, intake};
 use crate::store::{Filter, Principal};
 use crate::upkeep::remove_workspace;
 
@@ -211,6 +211,9 @@ pub async fn remove(
         Err(error) => return Err(workspace_failure(&error)),
     }
     app.store.delete_task(who.user_id, id).await?;
+    if let Err(error) = app.results.remove(id) {
+        tracing::warn!(%error, "a result is left of a removed task");
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -236,16 +239,34 @@ pub async fn diff(
     ApiPath(id): ApiPath<Uuid>,
 ) -> Result<Response, Failure> {
     let task = app.store.task(who.user_id, id).await?;
-    if let Some(machine) = task.machine_id {
-        let diff = app.bridge.diff(machine, id).await;
-        let diff = diff.map_err(|error| Failure::new(StatusCode::CONFLICT, "machine", error.to_string()))?;
-        return Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], diff).into_response());
-    }
-    let workspace = app.workspaces.open(id).map_err(|error| workspace_failure(&error))?.ok_or_else(|| {
-        Failure::new(StatusCode::CONFLICT, "no_workspace", "the task has no workspace yet, so there is nothing to see")
-    })?;
-    let diff = workspace.diff(MAX_DIFF).await.map_err(|error| workspace_failure(&error))?;
+    let diff = match task.machine_id {
+        Some(machine) => far_diff(&app, machine, id).await?,
+        None => near_diff(&app, id).await?,
+    };
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], diff).into_response())
+}
+
+/// The diff of a task on a machine: as it is now where that is connected, else as it was at the end of the last attempt.
+async fn far_diff(app: &App, machine: Uuid, id: Uuid) -> Result<Vec<u8>, Failure> {
+    let away = match app.bridge.diff(machine, id).await {
+        Ok(diff) => return Ok(diff.into_bytes()),
+        Err(error) => error,
+    };
+    bundles::kept_diff(app, id, MAX_DIFF)
+        .await?
+        .ok_or_else(|| Failure::new(StatusCode::CONFLICT, "machine", away.to_string()))
+}
+
+async fn near_diff(app: &App, id: Uuid) -> Result<Vec<u8>, Failure> {
+    match app.workspaces.open(id).map_err(|error| workspace_failure(&error))? {
+        Some(workspace) => {
+            Ok(workspace.diff(MAX_DIFF).await.map_err(|error| workspace_failure(&error))?.into_bytes())
+        }
+        None => bundles::kept_diff(app, id, MAX_DIFF).await?.ok_or_else(|| {
+            let text = "the task has no workspace yet, so there is nothing to see";
+            Failure::new(StatusCode::CONFLICT, "no_workspace", text)
+        }),
+    }
 }
 
 fn workspace_failure(error: &WorkspaceError) -> Failure {

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use cadence_protocol::{AttemptSpec, Claim, Executor, Lease, Task};
+use cadence_protocol::{AttemptSpec, BundleSource, Claim, Executor, Lease, Task};
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
 use super::attempts::attempt_usage;
 use super::rows::{self, number, optional_word, word};
-use super::{Store, StoreError, Tx, micros, now};
+use super::{Store, StoreError, Tx, bundles, micros, now};
 use crate::state::AttemptState;
 
 /// Who takes an attempt.
@@ -170,12 +170,17 @@ async fn claim(
 
 /// What is left of the task's bounds for this attempt.
 async fn spec(conn: &mut SqliteConnection, task: &Task, prompt: String) -> Result<AttemptSpec, StoreError> {
-    let row = sqlx::query("SELECT budget_usd, max_turns, timeout_secs, sandbox, environment FROM tasks WHERE id = ?")
-        .bind(task.id)
-        .fetch_one(conn)
-        .await?;
+    let row = sqlx::query(
+        "SELECT budget_usd, max_turns, timeout_secs, sandbox, environment, bundle_id, bundles.root AS root FROM tasks \
+         LEFT JOIN bundles ON bundles.id = tasks.bundle_id WHERE tasks.id = ?",
+    )
+    .bind(task.id)
+    .fetch_one(conn)
+    .await?;
     let budget: Option<f64> = row.try_get("budget_usd")?;
     let environment: String = row.try_get("environment")?;
+    let bundle: Option<Uuid> = row.try_get("bundle_id")?;
+    let root: Option<String> = row.try_get("root")?;
     Ok(AttemptSpec {
         prompt,
         permission_mode: task.permission_mode,
@@ -184,6 +189,7 @@ async fn spec(conn: &mut SqliteConnection, task: &Task, prompt: String) -> Resul
         max_turns: row.try_get("max_turns")?,
         timeout_secs: number(&row, "timeout_secs")?,
         environment: serde_json::from_str(&environment).map_err(|e| StoreError::Corrupt(e.to_string()))?,
+        bundle: bundle.map(|id| BundleSource { id, repository: bundles::repository(task.user_id, root.as_deref()) }),
     })
 }
 

@@ -2,6 +2,7 @@
 //! gathered in one transaction and only then lets it be seen.
 
 mod attempts;
+mod bundles;
 mod changes;
 mod checkpoint;
 mod commands;
@@ -40,6 +41,7 @@ use self::checkpoint::Checkpoints;
 use crate::events::Hub;
 
 pub use attempts::AttemptRow;
+pub use bundles::BundleRow;
 pub use changes::Tx;
 pub use error::StoreError;
 pub use events::StoredEvent;

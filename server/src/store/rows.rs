@@ -72,6 +72,8 @@ pub struct TaskSpec {
     /// What was asked for.
     pub sandbox: Option<SandboxMode>,
     pub environment: BTreeMap<String, String>,
+    /// The bundle that it starts from.
+    pub bundle: Option<Uuid>,
 }
 
 /// Which tasks are listed.

@@ -150,8 +150,8 @@ async fn insert(tx: &mut Tx<'_>, new: &NewTask, events: &[StoredEvent], at: i64)
         "INSERT INTO tasks (id, user_id, description, repo_url, repo_name, repo_path, branch, base_branch, \
          base_commit, status, model, agent, source, executor, wanted_executor, labels, permission_mode, sandbox, \
          budget_usd, max_turns, \
-         timeout_secs, environment, attempt, last_seq, created_at, updated_at) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?) \
+         timeout_secs, environment, bundle_id, attempt, last_seq, created_at, updated_at) \
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 'pending', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, ?, ?, ?) \
          RETURNING {COLUMNS}, number - (SELECT upto FROM texts_indexed) AS texts_waiting; \
          INSERT INTO attempts (task_id, number, user_id, state, prompt, created_at) VALUES (?, 1, ?, 'pending', ?, ?); \
          {}",
@@ -179,6 +179,7 @@ async fn insert(tx: &mut Tx<'_>, new: &NewTask, events: &[StoredEvent], at: i64)
         .bind(new.spec.max_turns)
         .bind(new.spec.timeout_secs.map(|secs| i64::try_from(secs).unwrap_or(i64::MAX)))
         .bind(to_json(&new.spec.environment)?)
+        .bind(new.spec.bundle)
         .bind(events.len() as i64)
         .bind(at)
         .bind(at)

@@ -12,7 +12,7 @@ use std::time::Duration;
 use cadence_agent::sandbox::Policy;
 use cadence_agent::workspace::{WorkspaceError, Workspaces};
 use cadence_protocol::SandboxMode;
-use cadence_server::{Exit as ServerExit, Retention, ServeConfig, ServeError, VoiceReload};
+use cadence_server::{BUNDLE_LIMIT, Exit as ServerExit, Retention, ServeConfig, ServeError, VoiceReload};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use secrecy::SecretString;
 use serde_json::json;
@@ -195,6 +195,7 @@ async fn serve(context: &Context, args: Args) -> CommandResult {
         agents: settings.agents.clone(),
         retention: retention(settings),
         policy: policy(settings, args.runtime_dir.as_deref(), args.sandbox),
+        bundle_limit: settings.max_bundle.unwrap_or(BUNDLE_LIMIT),
         voice: settings.voice.clone(),
         voice_reload: Some(VoiceReload(Arc::new({
             let path = settings.path.clone();

@@ -37,8 +37,7 @@ pub struct Args {
 pub async fn run(context: &Context, client: &Client, args: Args) -> CommandResult {
     let task = client.rest()?.select(&args.id).await?;
     let mode = if args.squash { ApplyMode::Squash } else { ApplyMode::Merge };
-    let Some((checkout, applied)) =
-        apply::apply(&context.settings.data_dir, client.endpoint().is_local(), &task, args.repo, mode).await?
+    let Some((checkout, applied)) = apply::apply(&context.settings.data_dir, client, &task, args.repo, mode).await?
     else {
         return nothing(context, &task).map(|()| Exit::Done);
     };

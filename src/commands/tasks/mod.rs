@@ -108,7 +108,7 @@ async fn follow_or_report(
     words: &str,
 ) -> CommandResult {
     if follow {
-        return run_command::follow_to_end(context, client, task, after, false).await;
+        return run_command::follow_to_end(context, client, task, after, run_command::Ending::default()).await;
     }
     report(context, std::slice::from_ref(&task), words)?;
     Ok(Exit::Done)

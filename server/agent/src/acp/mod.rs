@@ -94,6 +94,7 @@ impl Agent for Acp {
                 lock: launch.lock.clone(),
                 env,
                 marker: marker(launch.task_id, launch.attempt),
+                bounds: launch.bounds.clone(),
             };
             let plan = Plan {
                 agent: self.name,

@@ -365,7 +365,7 @@ impl Translator {
                     actions.push(Action::Emit(Output::Delta(text)));
                 }
             }
-            Update::ToolCall(call) | Update::ToolCallUpdate(call) => {
+            Update::ToolCall(call) | Update::ToolCallChange(call) => {
                 self.flush(actions);
                 self.tool_call(call, actions);
             }

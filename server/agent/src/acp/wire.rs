@@ -76,7 +76,8 @@ pub enum Update {
     AgentMessageChunk(Chunk),
     AgentThoughtChunk {},
     ToolCall(ToolCall),
-    ToolCallUpdate(ToolCall),
+    #[serde(rename = "tool_call_update")]
+    ToolCallChange(ToolCall),
     Plan {
         entries: Vec<PlanEntry>,
     },

@@ -38,6 +38,7 @@ pub fn spec(launch: &Launch, program: PathBuf) -> Result<HostSpec, AgentError> {
         lock: launch.lock.clone(),
         env,
         marker: marker(launch.task_id, launch.attempt),
+        bounds: launch.bounds.clone(),
     })
 }
 
@@ -127,6 +128,7 @@ mod tests {
                 (PROGRAM_VARIABLE.into(), "/bin/codex".into()),
             ]),
             host: "/bin/cadence".into(),
+            bounds: crate::sandbox::Bounds::default(),
             lock: None,
             raw_log: None,
         }

@@ -10,8 +10,10 @@ mod text;
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, killpg};
@@ -167,6 +169,8 @@ impl Git {
             command: command.to_owned(),
             arguments: Vec::new(),
             stdin: None,
+            input: None,
+            output: None,
             limit: LOCAL_LIMIT,
             cut: None,
             yields: false,
@@ -190,6 +194,8 @@ pub struct Call {
     command: String,
     arguments: Vec<OsString>,
     stdin: Option<Vec<u8>>,
+    input: Option<Arc<File>>,
+    output: Option<Arc<File>>,
     limit: Duration,
     cut: Option<usize>,
     yields: bool,
@@ -224,6 +230,20 @@ impl Call {
     #[must_use]
     pub fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.stdin = Some(bytes.into());
+        self
+    }
+
+    /// It reads this file from where it stands, instead of bytes: what is large stays out of memory.
+    #[must_use]
+    pub fn input(mut self, file: File) -> Self {
+        self.input = Some(Arc::new(file));
+        self
+    }
+
+    /// It writes to this file from where it stands, and answers without output.
+    #[must_use]
+    pub fn output(mut self, file: File) -> Self {
+        self.output = Some(Arc::new(file));
         self
     }
 
@@ -290,8 +310,16 @@ impl Call {
             command.arg("-c").arg(setting);
         }
         command.arg(&self.command).args(&self.arguments).kill_on_drop(true);
-        command.stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(match &self.input {
+            Some(file) => Stdio::from(file.try_clone().map_err(pipe)?),
+            None if self.stdin.is_some() => Stdio::piped(),
+            None => Stdio::null(),
+        });
+        command.stdout(match &self.output {
+            Some(file) => Stdio::from(file.try_clone().map_err(pipe)?),
+            None => Stdio::piped(),
+        });
+        command.stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound if !self.git.directory.is_dir() => {
                 GitError::NoDirectory(self.git.directory.clone())
@@ -400,62 +428,4 @@ async fn tail(from: Option<impl AsyncRead + Unpin + Send>, keep: usize) -> std::
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
-    use super::*;
-
-    fn git(directory: &Path) -> Git {
-        Git::new(directory, &BTreeMap::from([("HOME".to_owned(), directory.to_string_lossy().into_owned())]))
-    }
-
-    #[tokio::test]
-    async fn a_failure_says_what_git_said() {
-        let dir = tempfile::tempdir().unwrap();
-        let error = git(dir.path()).call("rev-parse").args(["--verify", "nothing"]).run().await.unwrap_err();
-        assert!(error.to_string().starts_with("git rev-parse failed: fatal:"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn output_is_cut_or_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let answer = git(dir.path()).call("help").arg("-a").cut_at(10).answer().await.unwrap();
-        assert!(answer.cut);
-        assert_eq!(answer.stdout.len(), 10);
-    }
-
-    #[tokio::test]
-    async fn what_hangs_is_stopped_with_its_children() {
-        let dir = tempfile::tempdir().unwrap();
-        let git = git(dir.path()).setting("alias.hang=!sleep 1000 & echo $! > pid; wait");
-        let limit = Duration::from_secs(2);
-        let error = git.call("hang").limit(limit).run().await.unwrap_err();
-        assert!(matches!(error, GitError::TimedOut { .. }), "{error}");
-        let pid: i32 = std::fs::read_to_string(dir.path().join("pid")).unwrap().trim().parse().unwrap();
-        let deadline = std::time::Instant::now() + Duration::from_secs(10);
-        // Killed, it may be a zombie until its new parent reaps it.
-        let gone = |pid: i32| match std::fs::read_to_string(format!("/proc/{pid}/stat")) {
-            Ok(stat) => stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')),
-            Err(_) => nix::sys::signal::kill(Pid::from_raw(pid), None).is_err(),
-        };
-        while !gone(pid) {
-            assert!(std::time::Instant::now() < deadline, "the child outlived git");
-            tokio::task::yield_now().await;
-        }
-    }
-
-    #[tokio::test]
-    async fn only_listed_variables_are_passed() {
-        let dir = tempfile::tempdir().unwrap();
-        let environment = BTreeMap::from([("SECRET_THING".to_owned(), "x".to_owned())]);
-        let git = Git::new(dir.path(), &environment).setting("alias.env=!env");
-        let seen = git.call("env").text().await.unwrap();
-        assert!(!seen.contains("SECRET_THING"), "a variable that is not listed got through");
-        assert!(git.version().await.unwrap().1);
-    }
-
-    #[tokio::test]
-    async fn a_missing_directory_is_named() {
-        let error = git(Path::new("/nonexistent-cadence")).call("status").run().await.unwrap_err();
-        assert!(matches!(error, GitError::NoDirectory(_)));
-    }
-}
+mod tests;

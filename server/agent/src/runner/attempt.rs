@@ -346,16 +346,19 @@ async fn prepare<S: TaskSource>(
     let decided = decided.map_err(|error| AttemptEnd::new(EndReason::Failed, format!("{error}.")))?;
     let failed = |error: &dyn std::fmt::Display| AttemptEnd::new(EndReason::Workspace, error.to_string());
     let broken = |error: WorkspaceError| AttemptEnd::new(EndReason::Workspace, explained(&error));
-    let origin = match (&task.repo_path, &task.repo_url) {
-        (Some(path), _) => Origin::Local(PathBuf::from(path)),
-        (None, Some(url)) => Origin::parse(url).map_err(broken)?,
-        (None, None) => return Err(failed(&"the task names no repository")),
+    let bundle = claim.spec.bundle.as_ref();
+    let origin = match (&task.repo_path, &task.repo_url, bundle) {
+        (Some(path), ..) => Origin::Local(PathBuf::from(path)),
+        (None, Some(url), _) => Origin::parse(url).map_err(broken)?,
+        (None, None, Some(bundle)) => Origin::Sent(bundle.repository.clone()),
+        (None, None, None) => return Err(failed(&"the task names no repository")),
     };
     let request = Prepare {
         task_id: task.id,
         repo_name: task.repo_name.clone(),
         origin,
         commit: task.base_commit.clone(),
+        bundle: bundle.map(|bundle| runner.workspaces.bundle_file(bundle.id)),
         base_branch: Some(task.base_branch.clone()).filter(|branch| !branch.is_empty()),
         branch: task.branch.clone(),
         environment: environment.clone(),

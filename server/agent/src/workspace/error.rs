@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 
+use super::bundle::BundleError;
 use crate::git::GitError;
 use crate::git::credentials::CredentialError;
 use crate::project::ProjectError;
@@ -15,6 +16,8 @@ pub enum WorkspaceError {
     Credential(#[from] CredentialError),
     #[error(transparent)]
     Project(#[from] ProjectError),
+    #[error("the bundle cannot be used: {0}")]
+    Bundle(#[from] BundleError),
     #[error("`{origin}` is not a repository that can be used: {reason}")]
     Origin { origin: String, reason: &'static str },
     #[error("{} is not in a git repository", .0.display())]
@@ -80,6 +83,9 @@ impl WorkspaceError {
             Self::Git(error) => return error.hint(),
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
                 "free some disk space".into()
+            }
+            Self::Bundle(BundleError::Prerequisite(_)) => {
+                "the repository is another one, or does not have these commits yet: try again after `git fetch`".into()
             }
             Self::Origin { .. } => "give a path, or a URL with https, ssh, git or file".into(),
             Self::NotARepository(_) => "go to a repository, name one with --repo, or make one with `git init`".into(),

@@ -52,7 +52,7 @@ pub(super) async fn lock(path: &Path, wait: Duration) -> Result<Lock, WorkspaceE
     let (start, mut pause) = (Instant::now(), Duration::from_millis(5));
     loop {
         match file.try_lock() {
-            Ok(()) => return Ok(Lock { file: file }),
+            Ok(()) => return Ok(Lock { file }),
             Err(TryLockError::WouldBlock) if start.elapsed() >= wait => {
                 return Err(WorkspaceError::Busy(path.parent().unwrap_or(path).to_path_buf()));
             }

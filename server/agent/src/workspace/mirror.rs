@@ -26,7 +26,12 @@ pub(super) type Progress<'a> = &'a (dyn Fn(&str) + Send + Sync);
 #[derive(Clone, Debug)]
 pub(super) enum Source {
     Local(Located),
-    Url { url: String, credentials: Option<(String, String)> },
+    Url {
+        url: String,
+        credentials: Option<(String, String)>,
+    },
+    /// Nobody can be asked for more of it.
+    Sent(String),
 }
 
 /// Where work starts.
@@ -56,6 +61,7 @@ impl Source {
                 let (url, credentials) = Origin::split_credentials(url);
                 Ok(Self::Url { url, credentials })
             }
+            Origin::Sent(text) => Ok(Self::Sent(text.clone())),
         }
     }
 
@@ -63,6 +69,7 @@ impl Source {
         match self {
             Self::Local(located) => Origin::Local(located.root.clone().unwrap_or_else(|| located.common.clone())),
             Self::Url { url, .. } => Origin::Url(url.clone()),
+            Self::Sent(text) => Origin::Sent(text.clone()),
         }
     }
 
@@ -71,6 +78,7 @@ impl Source {
         match self {
             Self::Local(located) => Origin::Local(located.common.clone()),
             Self::Url { url, .. } => Origin::Url(url.clone()),
+            Self::Sent(text) => Origin::Sent(text.clone()),
         }
     }
 
@@ -79,6 +87,7 @@ impl Source {
         match self {
             Self::Local(located) => located.common.as_os_str(),
             Self::Url { url, .. } => url.as_ref(),
+            Self::Sent(text) => text.as_ref(),
         }
     }
 
@@ -90,6 +99,7 @@ impl Source {
                 let url = url.trim_end_matches('/');
                 format!("url {}", url.strip_suffix(".git").unwrap_or(url))
             }
+            Self::Sent(text) => format!("sent {text}"),
         }
     }
 }
@@ -215,6 +225,18 @@ impl Workspaces {
                 let clone = |how, to: &Path| clone_to(how, to).limit(self.network_limit);
                 partial::clone(&self.partial, url, &new, progress, clone).await
             }
+            // Filled by what is sent.
+            Source::Sent(text) => {
+                let sha256 = text.rsplit('-').next().is_some_and(|root| root.len() == 64);
+                let format = if sha256 { "--object-format=sha256" } else { "--object-format=sha1" };
+                let settings = ["gc.auto=0", "maintenance.auto=false", "gc.pruneExpire=never"];
+                let init = git.call("init").args(["--quiet", "--bare", "--template=", format, "--"]).arg(&new);
+                let made = match init.run().await {
+                    Ok(_) => write_settings(&git.clone().repository(&new), &settings).await.map(drop),
+                    Err(error) => Err(error),
+                };
+                made.map_err(WorkspaceError::from)
+            }
         };
         let made = match made {
             Ok(()) => cache::note_origins(git, &new).await,
@@ -229,7 +251,18 @@ impl Workspaces {
     }
 }
 
+async fn write_settings(git: &Git, settings: &[&str]) -> Result<Vec<u8>, GitError> {
+    for (name, value) in settings.iter().filter_map(|setting| setting.split_once('=')) {
+        git.call("config").args([name, value]).run().await?;
+    }
+    Ok(Vec::new())
+}
+
 impl Mirror {
+    pub(super) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
     pub fn git(&self) -> &Git {
         &self.git
     }
@@ -277,7 +310,7 @@ impl Mirror {
                     .repository(&located.git_dir);
                 self.local_base(&git, request, named, progress).await
             }
-            Source::Url { .. } => self.remote_base(request, named, progress).await,
+            Source::Url { .. } | Source::Sent(_) => self.remote_base(request, named, progress).await,
         }
     }
 
@@ -342,6 +375,9 @@ impl Mirror {
             };
             return Ok(Base { commit, branch: named.unwrap_or_default().to_owned() });
         }
+        if matches!(self.source, Source::Sent(_)) {
+            return Err(WorkspaceError::NoCommit(origin));
+        }
         let name = match named {
             Some(name) => name.to_owned(),
             None if self.fresh => {
@@ -402,6 +438,7 @@ impl Mirror {
                 }
                 self.fetch(&[UPLOAD_PACK, "--update-shallow"], &refspec).await
             }
+            Source::Sent(_) => return Err(WorkspaceError::NoSuchCommit { commit: commit.to_owned(), origin }),
             // Some servers give no single commit; it may be in one of their branches.
             Source::Url { .. } => match self.fetch(&[], &refspec).await {
                 Err(GitError::Failed { .. }) => self.fetch(&[], "+refs/heads/*:refs/cadence/heads/*").await,
@@ -423,6 +460,9 @@ impl Mirror {
 
     /// Fetches the newest state of a branch, to see what it has by now; gives its commit.
     pub async fn fetch_branch(&self, name: &str) -> Result<Option<String>, WorkspaceError> {
+        if matches!(self.source, Source::Sent(_)) {
+            return Ok(None);
+        }
         let to = format!("refs/cadence/fetched/{}", short_hash(name));
         self.fetch(&[], &format!("+refs/heads/{name}:{to}")).await?;
         resolve(&self.git, &[&to]).await
@@ -464,7 +504,7 @@ fn source_path(located: &Located) -> PathBuf {
 }
 
 /// Whether objects are left with a remote ("partial clone").
-fn is_partial(objects: &Path) -> bool {
+pub(super) fn is_partial(objects: &Path) -> bool {
     fs::read_dir(objects.join("pack")).is_ok_and(|mut entries| {
         entries.any(|entry| entry.is_ok_and(|e| e.path().extension().is_some_and(|kind| kind == "promisor")))
     })

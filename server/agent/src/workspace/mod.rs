@@ -5,6 +5,7 @@
 
 mod access;
 mod apply;
+mod bundle;
 mod cache;
 mod command;
 mod dependencies;
@@ -42,6 +43,9 @@ use uuid::Uuid;
 
 pub use access::RepositorySettings;
 pub use apply::{Applied, ApplyMode, apply, apply_since};
+pub use bundle::{
+    BundleError, BundleHead, BundleHeader, Examined, MAX_HEADER, Remote, ResultBundle, Taken, examine, take_bundle,
+};
 pub use cache::{CacheLimits, CachedRepository};
 pub use dependencies::{Installation, Installed};
 pub use error::WorkspaceError;
@@ -94,6 +98,8 @@ pub struct Prepare {
     pub origin: Origin,
     /// Start from this commit: one of the origin, reachable from a branch or not, or one of [`Workspaces::snapshot`].
     pub commit: Option<String>,
+    /// A file that has the commit where the origin may not, see [`Workspaces::bundle_file`].
+    pub bundle: Option<PathBuf>,
     /// Branch that the work starts from, and the commit too where none is given. None: the origin's HEAD.
     pub base_branch: Option<String>,
     /// The task's branch, see [`branch_name`].

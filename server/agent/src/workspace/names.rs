@@ -21,6 +21,8 @@ pub enum Origin {
     /// A repository on this machine; the path may be of a directory in it.
     Local(PathBuf),
     Url(String),
+    /// One that is known by what was sent of it alone. The text tells it from others: letters, digits and `-`.
+    Sent(String),
 }
 
 impl Origin {
@@ -104,6 +106,7 @@ impl fmt::Display for Origin {
         match self {
             Self::Local(path) => write!(f, "{}", path.display()),
             Self::Url(url) => f.write_str(&redact(url)),
+            Self::Sent(_) => f.write_str("the repository that was sent"),
         }
     }
 }
@@ -139,6 +142,7 @@ pub fn repo_name(origin: &Origin) -> String {
             let url = url.strip_suffix("/.git").unwrap_or(url);
             url.rsplit(['/', ':']).next().unwrap_or_default().to_owned()
         }
+        Origin::Sent(_) => "sent".to_owned(),
     };
     directory_name(last.strip_suffix(".git").unwrap_or(&last))
 }

@@ -49,8 +49,11 @@ impl Workspaces {
         let environment = self.granted(mirror.source(), &request.environment)?;
         let repository = match mirror.source() {
             Source::Local(located) => Some(located.common.clone()),
-            Source::Url { .. } => None,
+            Source::Url { .. } | Source::Sent(_) => None,
         };
+        if let (Some(bundle), Some(commit)) = (&request.bundle, &request.commit) {
+            mirror.import(bundle, commit, progress).await?;
+        }
         let user = user_git(mirror.source(), &mirror.path, &request.environment);
         let base = async {
             let base = match &before {
@@ -137,7 +140,7 @@ impl Workspaces {
         submodules::pull_lfs(&workspace, &source, self.network_limit, progress).await?;
         let copied = match &source {
             Source::Local(located) => include::copy(&workspace, located, progress).await?,
-            Source::Url { .. } => false,
+            Source::Url { .. } | Source::Sent(_) => false,
         };
         if linked {
             workspace.keep_settings()?;
@@ -165,7 +168,7 @@ impl Workspaces {
                 let source = Source::find(&request.origin, &request.environment).await?;
                 self.granted(&source, &request.environment)?
             }
-            Origin::Local(_) => request.environment.clone(),
+            Origin::Local(_) | Origin::Sent(_) => request.environment.clone(),
         };
         Ok(Some(workspace.with_environment(environment)))
     }

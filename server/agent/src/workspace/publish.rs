@@ -89,17 +89,22 @@ impl Workspace {
 
     /// The task's branch where it is published.
     pub(super) async fn branch_there(&self, git: &Git) -> Result<Option<Branch>, WorkspaceError> {
-        let format = "--format=%(refname)%00%(objectname)%00%(worktreepath)";
-        let text = git.call("for-each-ref").args([format, &self.branch_ref()]).run().await?;
-        for line in text.split(|b| *b == b'\n') {
-            let mut parts = line.splitn(3, |b| *b == 0);
-            if let (Some(name), Some(tip), Some(path)) = (parts.next(), parts.next(), parts.next())
-                && name == self.branch_ref().as_bytes()
-            {
-                let checked_out = (!path.is_empty()).then(|| path_of(path));
-                return Ok(Some(Branch { tip: String::from_utf8_lossy(tip).into_owned(), checked_out }));
-            }
-        }
-        Ok(None)
+        find_branch(git, &self.branch_ref()).await
     }
+}
+
+/// The branch whose full name this is, where it is there.
+pub(super) async fn find_branch(git: &Git, full_name: &str) -> Result<Option<Branch>, WorkspaceError> {
+    let format = "--format=%(refname)%00%(objectname)%00%(worktreepath)";
+    let text = git.call("for-each-ref").args([format, full_name]).run().await?;
+    for line in text.split(|b| *b == b'\n') {
+        let mut parts = line.splitn(3, |b| *b == 0);
+        if let (Some(name), Some(tip), Some(path)) = (parts.next(), parts.next(), parts.next())
+            && name == full_name.as_bytes()
+        {
+            let checked_out = (!path.is_empty()).then(|| path_of(path));
+            return Ok(Some(Branch { tip: String::from_utf8_lossy(tip).into_owned(), checked_out }));
+        }
+    }
+    Ok(None)
 }

@@ -74,7 +74,7 @@ pub(super) fn user_git(source: &Source, mirror: &Path, environment: &Environment
         Source::Local(located) => {
             Git::new(located.root.as_ref().unwrap_or(&located.common), environment).repository(&located.git_dir)
         }
-        Source::Url { .. } => Git::new(mirror, environment).repository(mirror),
+        Source::Url { .. } | Source::Sent(_) => Git::new(mirror, environment).repository(mirror),
     }
 }
 

@@ -30,27 +30,10 @@ impl Workspaces {
         // Objects go to a place of their own first: what the user has in his repository, staged for instance, is missing in
         // the mirror and would be passed over.
         let scratch = tempfile::tempdir_in(self.mirrors()).map_err(WorkspaceError::io("making", &mirror.path))?;
-        let objects = scratch.path().join("objects");
-        fs::create_dir(&objects).map_err(WorkspaceError::io("making", &objects))?;
-        let index = scratch.path().join("index");
-        copy_index(&located, &index)?;
-        let identity = UserSettings::read(&user).await?.identity;
-        let git = captured(user, &located, &objects, &index, &identity);
-
-        let added = git.call("add").args(["--all", "--ignore-errors"]).answer().await?;
-        if added.code != Some(0) && added.code != Some(1) {
-            return Err(added.into_error("add").into());
-        }
-        drop_nested(&git, &head).await?;
-        let tree = git.call("write-tree").text().await?;
-        if tree == user_tree(&git, &head).await? {
+        let (git, commit) = capture(user, &located, &head, scratch.path()).await?;
+        if commit == head {
             return Ok(head);
         }
-        let commit = git
-            .call("commit-tree")
-            .args([&tree, "-p", &head, "-m", "Uncommitted work at the start of the task"])
-            .text()
-            .await?;
         let pack = mirror.path.join("objects/pack/pack");
         git.call("pack-objects")
             .args(["--quiet", "--revs", "--delta-base-offset"])
@@ -61,6 +44,34 @@ impl Workspaces {
         mirror.git().call("update-ref").args([&format!("refs/cadence/commits/{commit}"), &commit]).run().await?;
         Ok(commit)
     }
+}
+
+/// Captures a checkout on the commit `head`, with objects that go below `scratch`. Gives a git that sees them, and the commit;
+/// that is `head` where nothing is uncommitted.
+pub(super) async fn capture(
+    user: Git,
+    located: &Located,
+    head: &str,
+    scratch: &Path,
+) -> Result<(Git, String), WorkspaceError> {
+    let objects = scratch.join("objects");
+    fs::create_dir(&objects).map_err(WorkspaceError::io("making", &objects))?;
+    let index = scratch.join("index");
+    copy_index(located, &index)?;
+    let identity = UserSettings::read(&user).await?.identity;
+    let git = captured(user, located, &objects, &index, &identity);
+    let added = git.call("add").args(["--all", "--ignore-errors"]).answer().await?;
+    if added.code != Some(0) && added.code != Some(1) {
+        return Err(added.into_error("add").into());
+    }
+    drop_nested(&git, head).await?;
+    let tree = git.call("write-tree").text().await?;
+    if tree == user_tree(&git, head).await? {
+        return Ok((git, head.to_owned()));
+    }
+    let message = "Uncommitted work at the start of the task";
+    let commit = git.call("commit-tree").args([&tree, "-p", head, "-m", message]).text().await?;
+    Ok((git, commit))
 }
 
 /// Git on the user's checkout, which writes objects and index elsewhere.

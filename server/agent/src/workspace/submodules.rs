@@ -35,6 +35,14 @@ pub(super) async fn update(
     let git = Git::new(&workspace.directory, &workspace.environment).env("GIT_CEILING_DIRECTORIES", &workspace.home);
     progress("Fetching submodules");
     match source {
+        Source::Sent(_) => {
+            let update = git.clone().setting("protocol.file.allow=never").call("submodule");
+            let update = update.args(["--quiet", "update", "--init", "--jobs=4", "--recursive"]).limit(network_limit);
+            let all = update.answer().await?;
+            if all.code != Some(0) {
+                left_out("those that were not sent along", all, progress);
+            }
+        }
         Source::Local(located) => {
             for submodule in list(&git).await? {
                 if !copy_one(workspace, &git, located, &submodule, network_limit, progress).await? {
@@ -162,8 +170,13 @@ pub(super) async fn pull_lfs(
         progress("Left out large files (LFS): git-lfs is not installed, so they are pointer files");
         return Ok(());
     }
+    if matches!(source, Source::Sent(_)) {
+        progress("Left out large files (LFS): they are not sent along, so they are pointer files");
+        return Ok(());
+    }
     progress("Fetching large files (LFS)");
     match source {
+        Source::Sent(_) => {}
         Source::Url { .. } => drop(git.call("lfs").arg("pull").limit(network_limit).run().await?),
         Source::Local(located) => {
             let listed = git.call("lfs").args(["ls-files", "--long"]).run().await?;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod applying;
+mod bundles;
 mod dependencies;
 mod finishing;
 mod publishing;

@@ -286,8 +286,8 @@ async fn a_mirror_that_is_prepared_from_stays() {
     s.used_in_turn(&["one"]).await;
     let none = s.all.clone().with_cache(CacheLimits { keep: 0, max_bytes: 0 });
     let lock = |kind: &str| {
-        let entries = fs::read_dir(s.env.path("data/mirrors")).unwrap().flatten().map(|entry| entry.path());
-        let git = entries.filter(|path| path.extension().is_some_and(|kind| kind == "git")).next().unwrap();
+        let mut entries = fs::read_dir(s.env.path("data/mirrors")).unwrap().flatten().map(|entry| entry.path());
+        let git = entries.find(|path| path.extension().is_some_and(|kind| kind == "git")).unwrap();
         let file = fs::File::options().create(true).append(true).open(git.with_extension(kind)).unwrap();
         file.lock_shared().unwrap();
         file

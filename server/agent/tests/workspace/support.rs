@@ -76,6 +76,7 @@ impl<const WARM: bool> World<WARM> {
             repo_name: "repo".into(),
             origin,
             commit: None,
+            bundle: None,
             base_branch: None,
             branch: branch_name("Do the work", task_id),
             environment: self.environment(),

@@ -38,6 +38,7 @@ pub(super) fn task(name: &str) -> Task {
         labels: Vec::new(),
         permission_mode: PermissionMode::Ask,
         machine_id: None,
+        sandbox: None,
         pending_reason: None,
         output: None,
         error: None,

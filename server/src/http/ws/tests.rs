@@ -55,6 +55,8 @@ impl World {
             workspaces: Arc::new(Workspaces::new(home.path())),
             activity: activity.clone(),
             voice: Arc::new(Voice::new(cadence_speech::Settings::default(), None, BTreeMap::new(), home.path())),
+            results: crate::results::Results::new(home.path()),
+            bundle_limit: crate::BUNDLE_LIMIT,
             default_agent: "demo".into(),
             retention: crate::Retention::default(),
             agents: vec!["demo"],

@@ -107,11 +107,11 @@ impl Workspaces {
                 include::exclude(workspace, &fills)?;
                 let one =
                     One { all: self, tool, place: &place, directory: &directory, environment, limit: wanted.limit() };
-                if let Outcome::Failed(why) = one.install(installed).await? {
-                    if wanted.required {
-                        installed.failed = Some(why);
-                        return Ok(());
-                    }
+                if let Outcome::Failed(why) = one.install(installed).await?
+                    && wanted.required
+                {
+                    installed.failed = Some(why);
+                    return Ok(());
                 }
             }
         }
