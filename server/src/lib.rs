@@ -13,7 +13,7 @@ pub mod upkeep;
 pub mod verify;
 mod voice;
 
-pub use config::{Exit, Retention, ServeConfig, ServeError};
+pub use config::{BridgeEndpoint, Exit, Face, Retention, ServeConfig, ServeError};
 pub use http::openapi;
 pub use start::{DataLock, serve};
 pub use voice::{

@@ -38,6 +38,8 @@ pub(super) struct File {
     pub voice: cadence_speech::Settings,
     #[serde(default)]
     pub dashboard: super::Dashboard,
+    #[serde(default)]
+    pub bridge: super::bridge::Section,
 }
 
 #[derive(Debug)]
@@ -180,6 +182,10 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Switch,
         about: "notices of the desktop when something needs you: true, false",
     },
+    Key { name: "bridge.endpoint", kind: Kind::Text, about: "address of a machine that gets tasks of `cadence serve`" },
+    Key { name: "bridge.key_file", kind: Kind::Text, about: "file that holds the key for it" },
+    Key { name: "bridge.capacity", kind: Kind::Number, about: "tasks that it has at once; none: 4" },
+    Key { name: "bridge.labels", kind: Kind::List, about: "its labels, which tasks may ask for with --on" },
     Key { name: "dashboard.speak", kind: Kind::Switch, about: "whether that is spoken, too: true, false" },
 ];
 
@@ -266,14 +272,15 @@ pub fn set(path: &Path, key: Key, value: &str) -> Result<(), CommandError> {
 fn check(key: Key, value: &str) -> Result<(), CommandError> {
     match key.name {
         "server" => super::parse_server(value, &super::Origin::Value).map(drop),
+        "bridge.endpoint" => super::bridge::parse(value, &super::Origin::Value).map(drop),
         "agent" if !AGENTS.contains(&value) => Err(wrong(key, value, &format!("it is one of {}", AGENTS.join(", ")))),
         "listen" if super::listen_address(value).is_none() => {
             Err(wrong(key, value, "it is an address and a port, like 127.0.0.1:8383 or [::1]:8383"))
         }
-        "token_file" | "data_dir" | "model" if value.trim().is_empty() => {
+        "token_file" | "data_dir" | "model" | "bridge.key_file" if value.trim().is_empty() => {
             Err(wrong(key, value, "it is empty").hint(format!("`cadence config unset {}` takes it out.", key.name)))
         }
-        "workers" | "max_turns" if value.parse::<i64>().is_ok_and(|number| number < 1) => {
+        "workers" | "max_turns" | "bridge.capacity" if value.parse::<i64>().is_ok_and(|number| number < 1) => {
             Err(wrong(key, value, "it is more than nothing"))
         }
         _ => Ok(()),
@@ -348,7 +355,7 @@ mod tests {
 
     #[test]
     fn errors_say_the_line() {
-        insta::assert_snapshot!(message("agent = \"claude\"\nmodle = \"x\"\n"), @"config.toml, line 2: unknown field `modle`, expected one of `server`, `token_file`, `color`, `data_dir`, `listen`, `agent`, `model`, `permission`, `budget`, `max_turns`, `timeout`, `environment`, `workers`, `warm_workspaces`, `keep_archived_days`, `keep_logs_days`, `voice`, `dashboard`");
+        insta::assert_snapshot!(message("agent = \"claude\"\nmodle = \"x\"\n"), @"config.toml, line 2: unknown field `modle`, expected one of `server`, `token_file`, `color`, `data_dir`, `listen`, `agent`, `model`, `permission`, `budget`, `max_turns`, `timeout`, `environment`, `workers`, `labels`, `warm_workspaces`, `keep_archived_days`, `keep_logs_days`, `voice`, `dashboard`, `bridge`");
         insta::assert_snapshot!(message("permission = \"bypass\"\n"), @"config.toml, line 1: unknown variant `bypass`, expected one of `ask`, `edits`, `all`");
         insta::assert_snapshot!(message("\n\ntimeout = \"soon\"\n"), @"config.toml, line 3: `soon` is no duration; write it like 30s, 10m or 1h30m");
         insta::assert_snapshot!(message("budget = -1.0\n"), @"config.toml, line 1: a budget must be more than nothing");

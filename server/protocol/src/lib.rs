@@ -6,6 +6,7 @@
 mod api;
 mod attempt;
 mod bridge;
+mod endpoint;
 mod error;
 mod event;
 mod stream;
@@ -15,6 +16,7 @@ mod voice;
 pub use api::*;
 pub use attempt::*;
 pub use bridge::*;
+pub use endpoint::*;
 pub use error::*;
 pub use event::*;
 pub use stream::*;

@@ -7,7 +7,8 @@ use axum::response::{IntoResponse, Response};
 use cadence_agent::fault::{self, Point};
 use cadence_agent::workspace::WorkspaceError;
 use cadence_protocol::{
-    Cancelled, CreateTask, MAX_DESCRIPTION, RemoveTask, ResumeTask, SendMessage, Task, TaskList, TaskQuery, TaskStatus,
+    Cancelled, CreateTask, Executor, MAX_DESCRIPTION, RemoveTask, ResumeTask, SendMessage, Task, TaskList, TaskQuery,
+    TaskStatus,
 };
 use uuid::Uuid;
 
@@ -239,6 +240,10 @@ pub async fn diff(
         let diff = app.bridge.diff(machine, id).await;
         let diff = diff.map_err(|error| Failure::new(StatusCode::CONFLICT, "machine", error.to_string()))?;
         return Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], diff).into_response());
+    }
+    if task.executor == Executor::Sse {
+        let text = "its work is at the endpoint that runs it, which tells no diff but that of each edit";
+        return Err(Failure::new(StatusCode::CONFLICT, "no_workspace", text));
     }
     let workspace = app.workspaces.open(id).map_err(|error| workspace_failure(&error))?.ok_or_else(|| {
         Failure::new(StatusCode::CONFLICT, "no_workspace", "the task has no workspace yet, so there is nothing to see")

@@ -2,6 +2,7 @@
 
 mod log;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cadence_agent::workspace::{WorkspaceError, Workspaces};
-use cadence_server::{Exit as ServerExit, Retention, ServeConfig, ServeError, VoiceReload};
+use cadence_server::{Exit as ServerExit, Face, Retention, ServeConfig, ServeError, VoiceReload};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use secrecy::SecretString;
 use serde_json::json;
@@ -48,7 +49,8 @@ const READY: Duration = Duration::from_secs(60);
 #[command(after_help = "Examples:
   cadence serve
   cadence serve --listen 127.0.0.1:0 --data-dir /srv/cadence
-  cadence serve --listen 0.0.0.0:8383 --token-file /etc/cadence/token")]
+  cadence serve --listen 0.0.0.0:8383 --token-file /etc/cadence/token
+  cadence serve --bridge https://vps.example.org:8384 --bridge-key-file /etc/cadence/vps-key")]
 pub struct Args {
     /// Address and port to listen on; port 0 takes a free one [environment: CADENCE_LISTEN] [default: 127.0.0.1:8383]
     #[arg(long, value_name = "ADDR:PORT")]
@@ -59,6 +61,12 @@ pub struct Args {
     /// Tasks that run at once
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: Option<u16>,
+    /// A machine that gets tasks over HTTP, which runs `cadence daemon --listen` [environment: VPS_ENDPOINT]
+    #[arg(long, value_name = "URL", value_hint = clap::ValueHint::Url)]
+    bridge: Option<String>,
+    /// File that holds its key [environment: VPS_API_KEY holds the key itself]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    bridge_key_file: Option<PathBuf>,
     /// Where address and token are said to clients
     #[arg(long, hide = true)]
     runtime_dir: Option<PathBuf>,
@@ -191,6 +199,9 @@ async fn serve(context: &Context, args: Args) -> CommandResult {
             move || Settings::voice_now(&path)
         }))),
         voice_environment: crate::speech::keys(),
+        face: Face::Api,
+        environment: BTreeMap::new(),
+        bridge: settings.bridge.resolve(args.bridge.as_deref(), args.bridge_key_file.as_deref())?,
     };
     let shutdown = shutdown(args.until_stdin_closes)?;
     let mut server = tokio::spawn(cadence_server::serve(listener, config, shutdown.clone().cancelled_owned()));
@@ -218,7 +229,7 @@ async fn serve(context: &Context, args: Args) -> CommandResult {
 }
 
 /// The one line for whoever started it. One who does not listen any more is no reason to end.
-fn say_ready(local: &SocketAddr, embedded: bool) {
+pub(super) fn say_ready(local: &SocketAddr, embedded: bool) {
     let mut out = std::io::stdout().lock();
     let said = writeln!(out, "listening on http://{local}").and_then(|()| out.flush());
     if let (Err(error), false) = (said, embedded) {
@@ -238,7 +249,7 @@ async fn answers(probe: &Rest) -> Result<(), CommandError> {
     }
 }
 
-fn finished(ended: Result<Result<ServerExit, ServeError>, tokio::task::JoinError>) -> CommandResult {
+pub(super) fn finished(ended: Result<Result<ServerExit, ServeError>, tokio::task::JoinError>) -> CommandResult {
     match ended {
         Ok(Ok(ServerExit::Shutdown)) => {
             tracing::info!("ended");
@@ -275,7 +286,7 @@ fn check_storage(env: &dyn Fn(&str) -> Option<OsString>) -> Result<(), CommandEr
     Ok(())
 }
 
-fn retention(settings: &Settings) -> Retention {
+pub(super) fn retention(settings: &Settings) -> Retention {
     let usual = Retention::default();
     Retention { archived: settings.keep_archived.or(usual.archived), logs: settings.keep_logs.unwrap_or(usual.logs) }
 }
@@ -323,7 +334,7 @@ fn token(
     Ok((token, Some(path)))
 }
 
-async fn bind(address: &SocketAddr) -> Result<TcpListener, CommandError> {
+pub(super) async fn bind(address: &SocketAddr) -> Result<TcpListener, CommandError> {
     TcpListener::bind(address).await.map_err(|error| {
         CommandError::failed(format!("{address} cannot be listened on"))
             .caused_by(error)
@@ -332,7 +343,7 @@ async fn bind(address: &SocketAddr) -> Result<TcpListener, CommandError> {
 }
 
 /// The address for clients on this machine.
-fn url(local: SocketAddr) -> Result<Url, CommandError> {
+pub(super) fn url(local: SocketAddr) -> Result<Url, CommandError> {
     let ip = match local.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),

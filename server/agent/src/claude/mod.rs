@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-pub(crate) use patch::{cap_to, cap_value};
-pub(crate) use tools::size;
+pub use patch::{cap_to, cap_value};
+pub use tools::size;
 
 use crate::agent::{Agent, AgentError, BoxFuture, Input, Launch, Probe, Session};
 use translate::{Surroundings, Translator};
