@@ -300,13 +300,22 @@ impl Work {
             Some(run) => format!("The endpoint did not confirm that the run {run} is cancelled; it may go on there."),
             None => "The endpoint never said how to cancel the run; it may go on there.".to_owned(),
         };
-        let note = self.note(why);
-        self.report(vec![note]).await?;
+        let mut frames = self.left_out();
+        frames.push(self.note(why));
+        self.report(frames).await?;
         let end = self.ended(AttemptEnd::new(EndReason::Cancelled, ""));
         self.finish(end).await
     }
 
+    /// Tells what was told and is not kept.
+    fn left_out(&mut self) -> Vec<Frame> {
+        let left_out = self.allowance.left_out();
+        left_out.into_iter().map(|event| self.frame(FrameBody::Event { event })).collect()
+    }
+
     async fn over(mut self, over: Over) -> Result<Outcome, StoreError> {
+        let frames = self.left_out();
+        self.report(frames).await?;
         let end = match over {
             Over::Complete(complete) => {
                 let frames = self.last_words(&complete);

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+use url::Url;
 use uuid::Uuid;
 
 use self::attempt::Outcome;
@@ -49,7 +50,7 @@ impl Outlet {
         dispatcher: &Dispatcher,
         closing: CancellationToken,
     ) -> Result<Self, reqwest::Error> {
-        let name = config.url.as_str().trim_end_matches('/').to_owned();
+        let name = shown(&config.url);
         let place = dispatcher.register(Place {
             holder: Uuid::new_v4(),
             name: name.clone(),
@@ -100,7 +101,10 @@ impl Outlet {
                     }
                 }
                 () = sleep_until(next_look) => {
-                    let found = self.calls.health().await;
+                    let found = tokio::select! {
+                        found = self.calls.health() => found,
+                        () = self.closing.cancelled() => break,
+                    };
                     is_there = found.is_ok() && refused_until.is_none_or(|until| until <= Instant::now());
                     failures = if found.is_ok() { 0 } else { failures.saturating_add(1) };
                     next_look = Instant::now() + if found.is_ok() { LOOK } else { back_off(AGAIN, failures) };
@@ -148,8 +152,30 @@ impl Outlet {
     }
 }
 
+/// An address as people are shown it: what follows the path may be a secret.
+fn shown(url: &Url) -> String {
+    let mut shown = url.clone();
+    shown.set_query(None);
+    shown.set_fragment(None);
+    shown.as_str().trim_end_matches('/').to_owned()
+}
+
 /// What a task that waits for the endpoint says.
 fn reason(name: &str, why: &str) -> String {
     let clean: String = why.chars().filter(|c| !c.is_control()).take(300).collect();
     format!("the endpoint {name} takes no tasks now: {clean}")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn why_a_task_waits_is_said_in_one_clean_sentence() {
+        let name = shown(&"https://vps.example:8384/bridge/?token=secret#x".parse().unwrap());
+        let said = reason(&name, "it answered 503\n\u{1b}[31m");
+        insta::assert_snapshot!(said, @"the endpoint https://vps.example:8384/bridge takes no tasks now: it answered 503[31m");
+    }
 }

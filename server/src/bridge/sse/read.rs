@@ -168,9 +168,9 @@ impl Reader {
             failures += 1;
             tracing::debug!(why = broken.why, failures, "a run at the endpoint is not heard");
             if since.elapsed() >= self.patience.away {
-                let minutes = self.patience.away.as_secs().div_ceil(60);
+                let secs = self.patience.away.as_secs();
                 return Over::Lost(format!(
-                    "The endpoint was not heard of for {minutes} minutes: {}. What it does is not known.",
+                    "The endpoint was not heard of for {secs} seconds: {}. What it does is not known.",
                     broken.why
                 ));
             }
@@ -314,6 +314,8 @@ pub fn back_off((first, longest): (Duration, Duration), failures: u32) -> Durati
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     fn take(numbers: &mut Numbers, ids: &[Option<&str>]) -> Vec<Option<u64>> {
@@ -347,6 +349,33 @@ mod tests {
             take(&mut later, &[Some("a-1"), Some("a-2"), Some("a-3"), Some("a-4")]),
             [None, None, None, Some(4)]
         );
+    }
+
+    #[tokio::test]
+    async fn a_run_that_is_not_heard_of_is_told_and_then_given_up() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let patience = Patience {
+            away: Duration::from_millis(200),
+            back_off: (Duration::from_millis(1), Duration::from_millis(5)),
+            ..Patience::default()
+        };
+        let (signals, mut told) = mpsc::channel(8);
+        let reader = Reader {
+            // Nobody listens on the port that discards.
+            calls: Arc::new(Calls::new("http://127.0.0.1:9".parse().unwrap(), None).unwrap()),
+            key: "a".to_owned(),
+            task: RunTask::default(),
+            run: Some("r".to_owned()),
+            numbers: Numbers::default(),
+            patience,
+            signals,
+            blocking: false,
+        };
+        tokio::spawn(reader.read());
+        let Some(Signal::Note(note)) = told.recv().await else { panic!("nothing was told") };
+        assert!(note.starts_with("The endpoint is not heard ("), "{note}");
+        let Some(Signal::Over(Over::Lost(why))) = told.recv().await else { panic!("it was not given up") };
+        assert!(why.starts_with("The endpoint was not heard of for 0 seconds"), "{why}");
     }
 
     #[test]
