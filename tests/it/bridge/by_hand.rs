@@ -78,7 +78,7 @@ fn who_goes_away_does_not_end_the_task_and_who_cancels_does() {
         while !text.contains("\n\n") {
             text.push_str(&String::from_utf8_lossy(&response.chunk().await.unwrap().unwrap()));
         }
-        messages(&text)[0].1["runId"].as_str().unwrap().to_owned()
+        messages(text.rsplit_once("\n\n").unwrap().0)[0].1["runId"].as_str().unwrap().to_owned()
     });
     let path = format!("/task/{run}");
     http.sse_until(&format!("{path}/stream"), "command_run");
