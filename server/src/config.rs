@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use cadence_agent::workspace::RepositorySettings;
 use secrecy::SecretString;
+use url::Url;
 
 use crate::store::StoreError;
 
@@ -42,6 +43,34 @@ pub struct ServeConfig {
     pub voice_reload: Option<crate::VoiceReload>,
     /// Keys and addresses of speech engines and models ([`crate::VOICE_VARIABLES`]).
     pub voice_environment: std::collections::BTreeMap<String, String>,
+    /// What is served.
+    pub face: Face,
+    /// Variables that every agent on this machine gets, beside those that name its user and programs.
+    pub environment: std::collections::BTreeMap<String, String>,
+    /// Where tasks are sent to, beside this machine and those that dial in.
+    pub bridge: Option<BridgeEndpoint>,
+}
+
+/// What a server answers to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Face {
+    /// The API.
+    #[default]
+    Api,
+    /// What a machine answers to that is reached over HTTP: `/task` and what follows from it. Without a token anybody is let
+    /// in, so that it may only be reached from the machine itself.
+    Machine,
+}
+
+/// An endpoint that runs tasks, reached over HTTP and server-sent events.
+#[derive(Clone, Debug)]
+pub struct BridgeEndpoint {
+    pub url: Url,
+    /// Bearer key that it wants.
+    pub key: Option<SecretString>,
+    /// Tasks that it has at once.
+    pub capacity: u32,
+    pub labels: Vec<String>,
 }
 
 /// How long is kept what nobody needs for the work itself.
@@ -84,6 +113,8 @@ pub enum ServeError {
     Agent(#[from] cadence_agent::AgentError),
     #[error("{path}: {error}")]
     Storage { path: PathBuf, error: StoreError },
+    #[error("the bridge's endpoint cannot be used: {0}")]
+    Bridge(String),
     #[error("the listener failed: {0}")]
     Listener(#[from] std::io::Error),
 }
@@ -99,7 +130,7 @@ impl ServeError {
                 }
                 _ => "Make it writable, or name another directory with CADENCE_DATA_DIR.".to_owned(),
             }),
-            Self::InUse { .. } | Self::Agent(_) | Self::Listener(_) => None,
+            Self::InUse { .. } | Self::Agent(_) | Self::Bridge(_) | Self::Listener(_) => None,
         }
     }
 }

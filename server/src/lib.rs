@@ -14,7 +14,7 @@ pub mod upkeep;
 pub mod verify;
 mod voice;
 
-pub use config::{BUNDLE_LIMIT, Exit, Retention, ServeConfig, ServeError};
+pub use config::{BUNDLE_LIMIT, BridgeEndpoint, Exit, Face, Retention, ServeConfig, ServeError};
 pub use http::openapi;
 pub use start::{DataLock, agents, serve};
 pub use voice::{

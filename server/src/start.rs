@@ -27,9 +27,10 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::bridge::Bridge;
-use crate::config::{Exit, ServeConfig, ServeError};
+use crate::bridge::sse::Outlet;
+use crate::config::{Exit, Face, ServeConfig, ServeError};
 use crate::events::Hub;
-use crate::http::{Activity, App, Gate, Patience, router};
+use crate::http::{Activity, App, Gate, Patience, machine, router};
 use crate::queue::{Dispatcher, Place, Queue};
 use crate::results::Results;
 use crate::store::{Principal, Store, StoreError, file};
@@ -79,7 +80,7 @@ pub async fn serve(
     };
     let user_id = store.ensure_user(OWNER, "admin").await.map_err(storage)?;
     let owner = Principal { user_id, name: OWNER.to_owned(), scopes: vec!["*".to_owned()] };
-    let gate = Gate::new(config.token.as_ref().map(|token| (token.expose_secret(), owner)));
+    let gate = Gate::new(config.token.as_ref().map(|token| (token.expose_secret(), owner.clone())));
 
     let voice = Voice::new(config.voice, config.voice_reload, config.voice_environment, &config.data_dir);
     let closing = CancellationToken::new();
@@ -102,8 +103,16 @@ pub async fn serve(
         repositories: Vec::new(),
         capacity: u32::try_from(config.workers).unwrap_or(u32::MAX),
         draining: false,
+        away: None,
         serves: None,
     });
+    let outlet = match config.bridge {
+        Some(endpoint) => Some(
+            Outlet::open(endpoint, store.clone(), &dispatcher, closing.clone())
+                .map_err(|error| ServeError::Bridge(error.to_string()))?,
+        ),
+        None => None,
+    };
     let app = App {
         bridge,
         dispatcher: dispatcher.clone(),
@@ -127,7 +136,7 @@ pub async fn serve(
         program: config.program.clone(),
         policy: config.policy,
         limit: config.workers,
-        environment: inherited(),
+        environment: inherited().into_iter().chain(config.environment).collect(),
         closing: closing.clone(),
     });
     // Whoever had a lease here is dead: the lock says so.
@@ -136,6 +145,11 @@ pub async fn serve(
         clean_up(orphans, workspaces.clone()).await;
     }
     let dispatcher = tokio::spawn(dispatcher.run(closing.clone()));
+    let mut outlet = tokio::spawn(async move {
+        if let Some(outlet) = outlet {
+            outlet.run().await;
+        }
+    });
     let mut runner = tokio::spawn(runner.work());
     let upkeep = Upkeep { store: store.clone(), workspaces, retention: config.retention };
     let upkeep = tokio::spawn(upkeep.run(broke_off, closing.clone()));
@@ -152,7 +166,12 @@ pub async fn serve(
         stop.cancel();
         let _ = exit.send(why);
     };
-    let service = router(app).into_make_service_with_connect_info::<SocketAddr>();
+    let deny = (config.face == Face::Machine).then(|| tokio::spawn(machine::deny(app.clone(), owner.clone())));
+    let service = match config.face {
+        Face::Api => router(app),
+        Face::Machine => machine::router(app, owner),
+    };
+    let service = service.into_make_service_with_connect_info::<SocketAddr>();
     let listener = listener.tap_io(|socket| prepare(socket));
     let mut server = tokio::spawn(axum::serve(listener, service).with_graceful_shutdown(ended).into_future());
     let exit = tokio::select! {
@@ -170,6 +189,7 @@ pub async fn serve(
     // A client that holds its request open does not hold up the end.
     let _ = timeout(CLOSE_LIMIT, async {
         let _ = (&mut runner).await;
+        let _ = (&mut outlet).await;
         if !server.is_finished() {
             let _ = timeout(Duration::from_secs(2), &mut server).await;
         }
@@ -177,7 +197,11 @@ pub async fn serve(
     .await;
     server.abort();
     runner.abort();
+    outlet.abort();
     upkeep.abort();
+    if let Some(deny) = deny {
+        deny.abort();
+    }
     dispatcher.abort();
     store.close().await;
     lock.end();

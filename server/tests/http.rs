@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use cadence_protocol::{ApiError, ClientFrame, Event, Received, ServerFrame, Task, TaskList, TaskStatus};
-use cadence_server::{Exit, Retention, ServeConfig, ServeError, serve};
+use cadence_server::{Exit, Face, Retention, ServeConfig, ServeError, serve};
 use futures_util::{SinkExt, StreamExt};
 use reqwest::{Client, Method, Response, StatusCode};
 use serde_json::{Value, json};
@@ -46,6 +46,9 @@ fn config(data_dir: PathBuf) -> ServeConfig {
         voice: cadence_speech::Settings::default(),
         voice_reload: None,
         voice_environment: std::collections::BTreeMap::new(),
+        face: Face::Api,
+        environment: std::collections::BTreeMap::new(),
+        bridge: None,
     }
 }
 

@@ -69,10 +69,7 @@ fn check_name(name: &str) -> Result<(), String> {
 pub(super) type Resolved = (Option<String>, BTreeMap<String, Vec<String>>);
 
 /// The commands of all agents that the settings name, and the agent of new tasks.
-pub(super) fn resolve(
-    choice: Option<Choice>,
-    named: BTreeMap<Name, Command>,
-) -> Result<Resolved, String> {
+pub(super) fn resolve(choice: Option<Choice>, named: BTreeMap<Name, Command>) -> Result<Resolved, String> {
     let mut all: BTreeMap<String, Vec<String>> =
         named.into_iter().map(|(name, command)| (name.0, command.acp.0)).collect();
     let agent = match choice {

@@ -53,6 +53,8 @@ pub(super) struct File {
     pub dependencies: super::repositories::Dependencies,
     #[serde(default)]
     pub git: super::repositories::Git,
+    #[serde(default)]
+    pub bridge: super::bridge::Section,
 }
 
 #[derive(Debug)]
@@ -254,6 +256,10 @@ pub const KEYS: &[Key] = &[
         kind: Kind::Switch,
         about: "whether packages that lock files name are installed: true, false",
     },
+    Key { name: "bridge.endpoint", kind: Kind::Text, about: "address of a machine that gets tasks of `cadence serve`" },
+    Key { name: "bridge.key_file", kind: Kind::Text, about: "file that holds the key for it" },
+    Key { name: "bridge.capacity", kind: Kind::Number, about: "tasks that it has at once; none: 4" },
+    Key { name: "bridge.labels", kind: Kind::List, about: "its labels, which tasks may ask for with --on" },
     Key { name: "dashboard.speak", kind: Kind::Switch, about: "whether that is spoken, too: true, false" },
 ];
 
@@ -345,13 +351,14 @@ pub fn set(path: &Path, key: Key, value: &str) -> Result<(), CommandError> {
 fn check(key: Key, value: &str) -> Result<(), CommandError> {
     match key.name {
         "server" => super::parse_server(value, &super::Origin::Value).map(drop),
+        "bridge.endpoint" => super::bridge::parse(value, &super::Origin::Value).map(drop),
         "listen" if super::listen_address(value).is_none() => {
             Err(wrong(key, value, "it is an address and a port, like 127.0.0.1:8383 or [::1]:8383"))
         }
-        "token_file" | "data_dir" | "model" if value.trim().is_empty() => {
+        "token_file" | "data_dir" | "model" | "bridge.key_file" if value.trim().is_empty() => {
             Err(wrong(key, value, "it is empty").hint(format!("`cadence config unset {}` takes it out.", key.name)))
         }
-        "workers" | "max_turns" if value.parse::<i64>().is_ok_and(|number| number < 1) => {
+        "workers" | "max_turns" | "bridge.capacity" if value.parse::<i64>().is_ok_and(|number| number < 1) => {
             Err(wrong(key, value, "it is more than nothing"))
         }
         _ => Ok(()),

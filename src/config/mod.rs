@@ -1,6 +1,7 @@
 //! Settings in layers: flags over environment over the settings file. Every error says which of them is wrong.
 
 mod agents;
+mod bridge;
 mod dashboard;
 mod file;
 mod isolation;
@@ -20,6 +21,7 @@ use url::Url;
 
 use crate::error::CommandError;
 pub use agents::AGENTS;
+pub use bridge::Bridge;
 pub use dashboard::Dashboard;
 pub use file::{KEYS, key, set, unset};
 
@@ -119,6 +121,8 @@ pub struct Settings {
     pub dashboard: Dashboard,
     /// How repositories are got and kept on this machine.
     pub repositories: RepositorySettings,
+    /// The endpoint that gets tasks of the server, and the key of this machine as one.
+    pub bridge: Bridge,
 }
 
 /// Looks a variable up; an empty one counts as absent.
@@ -218,6 +222,12 @@ impl Settings {
         let policy = file.sandbox.policy(&file.limits, &|path| expand(path, env));
         let (agent, agents) = agents::resolve(file.agent, file.agents)
             .map_err(|why| CommandError::usage(format!("{}: {why}", path.display())))?;
+        let vps_key = text("VPS_API_KEY")?;
+        if let Some(key) = &vps_key {
+            check_token(key, &Origin::Variable("VPS_API_KEY"))?;
+        }
+        let vps_key = vps_key.map(|key| TokenSource::Value(key.trim().into()));
+        let bridge = Bridge::layer((text("VPS_ENDPOINT")?, vps_key), file.bridge, &path, env);
         Ok(Self {
             server,
             server_origin,
@@ -248,6 +258,7 @@ impl Settings {
             repositories: repositories::settings(&file.repositories, &file.dependencies, file.git, |path| {
                 expand(path, env)
             }),
+            bridge,
             path,
         })
     }
@@ -274,10 +285,16 @@ impl Settings {
 
     /// The token that was given, where one was.
     pub fn read_token(&self) -> Result<Option<SecretString>, CommandError> {
-        match &self.token {
-            None => Ok(None),
-            Some(TokenSource::Value(token)) => Ok(Some(token.clone())),
-            Some(TokenSource::File(path, origin)) => read_token_file(path, origin).map(Some),
+        self.token.as_ref().map(TokenSource::read).transpose()
+    }
+}
+
+impl TokenSource {
+    /// The token itself.
+    pub fn read(&self) -> Result<SecretString, CommandError> {
+        match self {
+            Self::Value(token) => Ok(token.clone()),
+            Self::File(path, origin) => read_token_file(path, origin),
         }
     }
 }
@@ -315,15 +332,21 @@ pub fn listen_address(text: &str) -> Option<SocketAddr> {
 }
 
 fn parse_server(text: &str, origin: &Origin) -> Result<Url, CommandError> {
-    let wrong = |why: &str| {
-        let error = CommandError::usage(format!("the server's address in {origin} is wrong: {why}"))
-            .hint("Write it like http://127.0.0.1:8383 or https://cadence.example.org.");
+    parse_address(text, origin, "server", "http://127.0.0.1:8383 or https://cadence.example.org").map_err(|error| {
         match origin {
             Origin::File(_) => {
                 error.hint("`cadence config set server URL` corrects it, `cadence config unset server` takes it out.")
             }
             _ => error,
         }
+    })
+}
+
+/// The address of a server that speaks HTTP.
+fn parse_address(text: &str, origin: &Origin, what: &str, like: &str) -> Result<Url, CommandError> {
+    let wrong = |why: &str| {
+        CommandError::usage(format!("the {what}'s address in {origin} is wrong: {why}"))
+            .hint(format!("Write it like {like}."))
     };
     let url =
         Url::parse(text.trim()).map_err(|error| wrong(&format!("`{}`: {error}", crate::text::clean_line(text))))?;
@@ -334,7 +357,11 @@ fn parse_server(text: &str, origin: &Origin) -> Result<Url, CommandError> {
         return Err(wrong("it names no host"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(wrong("it must hold no user name and no password").hint("Use --token-file or CADENCE_TOKEN."));
+        let error = wrong("it must hold no user name and no password");
+        return Err(match what {
+            "server" => error.hint("Use --token-file or CADENCE_TOKEN."),
+            _ => error.hint("Use a file with the key, or VPS_API_KEY."),
+        });
     }
     Ok(url)
 }
@@ -393,6 +420,38 @@ mod tests {
         insta::assert_snapshot!(error.message(), @"the server's address in --server is wrong: it must hold no user name and no password");
         let error = load(&Flags::default(), &[("CADENCE_TOKEN", "a b")], "").unwrap_err();
         insta::assert_snapshot!(error.message(), @"the variable CADENCE_TOKEN holds no token: one line of visible characters is expected");
+    }
+
+    #[test]
+    fn an_endpoint_is_named_by_flag_environment_or_file() {
+        let text = "[bridge]\nendpoint = \"http://file:1\"\ncapacity = 2\nlabels = [\"gpu\"]\n";
+        let env = [("VPS_ENDPOINT", "http://env:1"), ("VPS_API_KEY", "sesame")];
+        let host =
+            |s: &Settings, flag| s.bridge.resolve(flag, None).unwrap().unwrap().url.host_str().unwrap().to_owned();
+        let all = load(&Flags::default(), &env, text).unwrap();
+        assert_eq!((host(&all, Some("http://flag:1")).as_str(), host(&all, None).as_str()), ("flag", "env"));
+        let file = load(&Flags::default(), &[], text).unwrap();
+        let endpoint = file.bridge.resolve(None, None).unwrap().unwrap();
+        assert_eq!(
+            (endpoint.url.host_str(), endpoint.capacity, endpoint.labels),
+            (Some("file"), 2, vec!["gpu".to_owned()])
+        );
+        assert!(endpoint.key.is_none() && file.bridge.own_key(None).unwrap().is_none());
+        let keyed = all.bridge.resolve(None, None).unwrap().unwrap();
+        assert!(keyed.key.is_some() && !format!("{keyed:?} {all:?}").contains("sesame"));
+        // A key alone is that of this machine.
+        assert!(load(&Flags::default(), &env[1..], "").unwrap().bridge.resolve(None, None).unwrap().is_none());
+        let wrong = load(&Flags::default(), &[("VPS_ENDPOINT", "http://me:pw@x")], "").unwrap();
+        let error = wrong.bridge.resolve(None, None).unwrap_err();
+        insta::assert_snapshot!(error.message(), @"the endpoint's address in the variable VPS_ENDPOINT is wrong: it must hold no user name and no password");
+        assert!(
+            load(&Flags::default(), &[], "[bridge]\ncapacity = 0\nendpoint = \"http://x\"\n")
+                .unwrap()
+                .bridge
+                .resolve(None, None)
+                .is_err()
+        );
+        assert!(load(&Flags::default(), &[], "[bridge]\nkey = \"secret\"\n").is_err(), "a key is in no settings file");
     }
 
     #[test]

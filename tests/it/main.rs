@@ -3,6 +3,7 @@
 
 mod api;
 mod approvals;
+mod bridge;
 mod chaos;
 mod clients;
 mod clock;

@@ -116,7 +116,7 @@ async fn take(store: Store, lease: Lease, mut inbox: mpsc::Receiver<Report>, out
 
 /// Does it until it succeeds or cannot: storage that fails for a while loses nothing, for the machine keeps what is not
 /// acknowledged.
-async fn insist<T, F: Future<Output = Result<T, StoreError>>>(
+pub(super) async fn insist<T, F: Future<Output = Result<T, StoreError>>>(
     store: &Store,
     mut call: impl FnMut() -> F,
 ) -> Result<T, StoreError> {

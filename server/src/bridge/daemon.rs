@@ -154,6 +154,7 @@ impl Connection {
             repositories: hello.repositories,
             capacity: hello.capacity,
             draining: machine.draining,
+            away: None,
             serves,
         });
         let mut connection = Self {

@@ -1,7 +1,8 @@
-//! Tasks out to machines: daemons that dialled in over a WebSocket.
+//! Tasks out to machines: daemons that dialled in over a WebSocket, and an endpoint that is reached over HTTP.
 
 mod attend;
 pub mod daemon;
+pub mod sse;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};

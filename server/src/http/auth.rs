@@ -20,6 +20,11 @@ impl Gate {
     pub fn new(own: Option<(&str, Principal)>) -> Self {
         Self { own: own.map(|(token, principal)| (SecretSlice::from(token_hash(token)), principal)) }
     }
+
+    /// Whether no token was given at the start.
+    pub const fn is_open(&self) -> bool {
+        self.own.is_none()
+    }
 }
 
 impl App {

@@ -19,8 +19,10 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::bridge::Bridge;
 use crate::events::Hub;
 use crate::http::{Activity, App, Gate, Patience, router};
+use crate::queue::Dispatcher;
 use crate::results::{NewResult, Results};
 use crate::store::{Principal, Store, micros, now, token_hash};
 use crate::upkeep::Upkeep;
@@ -50,7 +52,10 @@ impl World {
         add_token(&store, ben, BEN, "[\"*\"]").await;
         let machine = store.ensure_user("machine", "member").await.unwrap();
         add_token(&store, machine, DAEMON, "[\"daemon\"]").await;
+        let dispatcher = Dispatcher::new(store.clone(), 30);
         let app = App {
+            bridge: Bridge::new(store.clone(), dispatcher.clone(), CancellationToken::new()),
+            dispatcher,
             store: store.clone(),
             gate: Arc::new(Gate::new(Some((ANN, ann)))),
             workspaces: Arc::new(Workspaces::new(&data)),

@@ -9,6 +9,7 @@ mod events;
 mod health;
 mod input;
 mod intake;
+pub mod machine;
 mod machines;
 mod prune;
 mod tasks;

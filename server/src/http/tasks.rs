@@ -7,7 +7,8 @@ use axum::response::{IntoResponse, Response};
 use cadence_agent::fault::{self, Point};
 use cadence_agent::workspace::WorkspaceError;
 use cadence_protocol::{
-    Cancelled, CreateTask, MAX_DESCRIPTION, RemoveTask, ResumeTask, SendMessage, Task, TaskList, TaskQuery, TaskStatus,
+    Cancelled, CreateTask, Executor, MAX_DESCRIPTION, RemoveTask, ResumeTask, SendMessage, Task, TaskList, TaskQuery,
+    TaskStatus,
 };
 use uuid::Uuid;
 
@@ -239,6 +240,10 @@ pub async fn diff(
     ApiPath(id): ApiPath<Uuid>,
 ) -> Result<Response, Failure> {
     let task = app.store.task(who.user_id, id).await?;
+    if task.executor == Executor::Sse {
+        let text = "its work is at the endpoint that runs it, which tells no diff but that of each edit";
+        return Err(Failure::new(StatusCode::CONFLICT, "no_workspace", text));
+    }
     let diff = match task.machine_id {
         Some(machine) => far_diff(&app, machine, id).await?,
         None => near_diff(&app, id).await?,
@@ -259,9 +264,7 @@ async fn far_diff(app: &App, machine: Uuid, id: Uuid) -> Result<Vec<u8>, Failure
 
 async fn near_diff(app: &App, id: Uuid) -> Result<Vec<u8>, Failure> {
     match app.workspaces.open(id).map_err(|error| workspace_failure(&error))? {
-        Some(workspace) => {
-            Ok(workspace.diff(MAX_DIFF).await.map_err(|error| workspace_failure(&error))?.into_bytes())
-        }
+        Some(workspace) => Ok(workspace.diff(MAX_DIFF).await.map_err(|error| workspace_failure(&error))?.into_bytes()),
         None => bundles::kept_diff(app, id, MAX_DIFF).await?.ok_or_else(|| {
             let text = "the task has no workspace yet, so there is nothing to see";
             Failure::new(StatusCode::CONFLICT, "no_workspace", text)

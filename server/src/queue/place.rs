@@ -24,6 +24,8 @@ pub struct Place {
     pub repositories: Vec<String>,
     pub capacity: u32,
     pub draining: bool,
+    /// Why it runs nothing now, in a sentence; it will by itself.
+    pub away: Option<String>,
     /// The one user that it works for; none: for all.
     pub serves: Option<Uuid>,
 }
@@ -36,6 +38,7 @@ enum No {
     Labels,
     Agent,
     Draining,
+    Away,
 }
 
 impl Place {
@@ -59,6 +62,9 @@ impl Place {
         }
         if self.draining && !candidate.pinned {
             return Err(No::Draining);
+        }
+        if self.away.is_some() {
+            return Err(No::Away);
         }
         Ok(())
     }
@@ -120,11 +126,19 @@ fn best(candidate: &Candidate, places: &[Place], open: &[bool], loads: &Loads) -
 
 /// What has to come about before the attempt can run, in a sentence.
 fn reason(candidate: &Candidate, places: &[Place]) -> String {
+    let away = places.iter().find(|place| place.takes(candidate) == Err(No::Away)).and_then(|place| place.away.clone());
+    if let Some(away) = away {
+        return away;
+    }
     if candidate.pinned {
         return match candidate.executor {
             Executor::Daemon => "the machine that has its workspace is not connected; `cadence machines ls` shows it, \
                                  and `cadence machines rm` gives the task to another"
                 .to_owned(),
+            Executor::Sse => {
+                "it goes on at the endpoint where it began, and this server has none now (`[bridge] endpoint`)"
+                    .to_owned()
+            }
             executor => format!("it goes on where it began ({executor}), and that does not run it now"),
         };
     }
@@ -166,6 +180,7 @@ mod tests {
             repositories: Vec::new(),
             capacity: 2,
             draining: false,
+            away: None,
             serves: None,
         }
     }
@@ -235,9 +250,14 @@ mod tests {
         let daemon = Candidate { wanted: Some(Executor::Daemon), ..candidate(1) };
         assert_eq!(stuck(daemon, &local), "no machine of yours is connected; start one with `cadence daemon`");
         let sse = Candidate { wanted: Some(Executor::Sse), ..candidate(1) };
-        assert_eq!(stuck(sse, &local), "this server has no bridge endpoint (`[bridge] endpoint`)");
+        assert_eq!(stuck(sse.clone(), &local), "this server has no bridge endpoint (`[bridge] endpoint`)");
         let draining = [Place { draining: true, labels: vec!["gpu".into()], ..place(2, Executor::Daemon) }];
         assert_eq!(stuck(gpu, &draining), "every machine that could run it is draining");
+        let away = [Place { away: Some("https://vps.example does not answer".into()), ..place(3, Executor::Sse) }];
+        assert_eq!(stuck(sse.clone(), &away), "https://vps.example does not answer");
+        let begun = Candidate { pinned: true, executor: Executor::Sse, ..candidate(1) };
+        assert_eq!(stuck(begun.clone(), &away), "https://vps.example does not answer");
+        assert!(stuck(begun, &local).contains("`[bridge] endpoint`"));
         let pinned = Candidate {
             pinned: true,
             executor: Executor::Daemon,

@@ -19,6 +19,8 @@ pub struct AttemptRow {
     session_id: Option<String>,
     pub lease_epoch: u64,
     pub last_source_seq: u64,
+    /// Who has it, or had it last and let its lease expire.
+    pub holder: Option<Uuid>,
 }
 
 impl AttemptRow {
@@ -265,7 +267,7 @@ pub(super) async fn attempt(
     attempt: u32,
 ) -> Result<Option<AttemptRow>, StoreError> {
     let row = sqlx::query(
-        "SELECT state, from_session, session_id, lease_epoch, last_source_seq FROM attempts WHERE task_id = ? AND number = ?",
+        "SELECT state, from_session, session_id, lease_epoch, last_source_seq, holder FROM attempts WHERE task_id = ? AND number = ?",
     )
     .bind(task)
     .bind(attempt)
@@ -278,6 +280,7 @@ pub(super) async fn attempt(
             session_id: row.try_get("session_id")?,
             lease_epoch: number(&row, "lease_epoch")?.unwrap_or_default(),
             last_source_seq: number(&row, "last_source_seq")?.unwrap_or_default(),
+            holder: row.try_get("holder")?,
         })
     })
     .transpose()

@@ -1,8 +1,8 @@
 //! Commands to running attempts, and the approvals that they answer.
 
 use cadence_protocol::{
-    Approval, AttemptEnd, Command, CommandBody, Decide, Decision, DecisionRequest, EndReason, EventData, Task,
-    TaskStatus,
+    Approval, AttemptEnd, Command, CommandBody, Decide, Decision, DecisionRequest, EndReason, EventData, Executor,
+    Task, TaskStatus,
 };
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
@@ -54,6 +54,11 @@ impl Store {
                 let task = rows::owned(tx.conn, who.user_id, id).await?;
                 match task.status {
                     TaskStatus::Pending => tx.transition(&task, AttemptState::Paused, Some(by(&who))).await?,
+                    TaskStatus::Running | TaskStatus::Waiting if task.executor == Executor::Sse => {
+                        return Err(StoreError::Conflict(
+                            "a task that runs at an endpoint cannot be paused; it can be cancelled".into(),
+                        ));
+                    }
                     TaskStatus::Running | TaskStatus::Waiting => tx.command(&task, &CommandBody::Pause).await?,
                     TaskStatus::Paused => {}
                     _ => return refuse(&task, "paused"),
@@ -94,7 +99,16 @@ impl Store {
                 if task.status.is_end() {
                     return refuse(&task, "cancelled");
                 }
-                if tx.attempt(&task).await?.lease_epoch > 0 {
+                let attempt = tx.attempt(&task).await?;
+                if task.executor == Executor::Sse && attempt.holder.is_none() {
+                    // Nothing of it is here that would have to be brought home, and its endpoint may never be back.
+                    let mut summary = format!("Cancelled {reason}.");
+                    if attempt.lease_epoch > 0 && task.status != TaskStatus::Pending {
+                        summary.push_str(" Its endpoint could not be told, and may go on.");
+                    }
+                    tx.end_attempt(&task, AttemptEnd::new(EndReason::Cancelled, summary)).await?;
+                    close(tx.conn, task.id, task.attempt).await?;
+                } else if attempt.lease_epoch > 0 {
                     // Also where nobody runs it now: whoever claims it for this brings home what the agent did.
                     tx.want(&task).await?;
                     tx.command(&task, &CommandBody::Cancel { reason }).await?;

@@ -101,6 +101,24 @@ impl Store {
         })
         .await
     }
+
+    /// Gives an attempt back of which nothing has begun: anybody may have it.
+    pub async fn decline(&self, lease: Lease, reason: String) -> Result<(), StoreError> {
+        self.write(move |tx| {
+            Box::pin(async move {
+                let (task, _) = tx.leased(&lease).await?;
+                sqlx::query("UPDATE attempts SET lease_until = 0, holder = NULL WHERE task_id = ? AND number = ?")
+                    .bind(lease.task_id)
+                    .bind(lease.attempt)
+                    .execute(&mut *tx.conn)
+                    .await?;
+                sqlx::query("UPDATE tasks SET pinned = 0 WHERE id = ?").bind(task.id).execute(&mut *tx.conn).await?;
+                tx.changes.work = true;
+                tx.transition(&task, AttemptState::Pending, Some(reason)).await
+            })
+        })
+        .await
+    }
 }
 
 async fn claim(
@@ -126,12 +144,16 @@ async fn claim(
     .fetch_optional(&mut *tx.conn)
     .await?;
     let Some(row) = found else { return Ok(None) };
-    sqlx::query("UPDATE tasks SET executor = ?, machine_id = ?, pending_reason = NULL WHERE id = ?")
-        .bind(taker.executor.as_str())
-        .bind(taker.machine_id)
-        .bind(task_id)
-        .execute(&mut *tx.conn)
-        .await?;
+    // What is at an endpoint runs there whatever becomes of this server, and so is nobody else's.
+    sqlx::query(
+        "UPDATE tasks SET executor = ?, machine_id = ?, pending_reason = NULL, pinned = pinned OR ? WHERE id = ?",
+    )
+    .bind(taker.executor.as_str())
+    .bind(taker.machine_id)
+    .bind(taker.executor == Executor::Sse)
+    .bind(task_id)
+    .execute(&mut *tx.conn)
+    .await?;
     let task = rows::task(tx.conn, task_id).await?.ok_or(StoreError::NotFound("such task"))?;
     let was: AttemptState = word(&row, "state")?;
     let recovered = was != AttemptState::Pending;

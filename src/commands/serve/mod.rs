@@ -2,6 +2,7 @@
 
 mod log;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -12,7 +13,7 @@ use std::time::Duration;
 use cadence_agent::sandbox::Policy;
 use cadence_agent::workspace::{WorkspaceError, Workspaces};
 use cadence_protocol::SandboxMode;
-use cadence_server::{BUNDLE_LIMIT, Exit as ServerExit, Retention, ServeConfig, ServeError, VoiceReload};
+use cadence_server::{BUNDLE_LIMIT, Exit as ServerExit, Face, Retention, ServeConfig, ServeError, VoiceReload};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use secrecy::SecretString;
 use serde_json::json;
@@ -52,7 +53,8 @@ const READY: Duration = Duration::from_secs(60);
 #[command(after_help = "Examples:
   cadence serve
   cadence serve --listen 127.0.0.1:0 --data-dir /srv/cadence
-  cadence serve --listen 0.0.0.0:8383 --token-file /etc/cadence/token")]
+  cadence serve --listen 0.0.0.0:8383 --token-file /etc/cadence/token
+  cadence serve --bridge https://vps.example.org:8384 --bridge-key-file /etc/cadence/vps-key")]
 pub struct Args {
     /// Address and port to listen on; port 0 takes a free one [environment: CADENCE_LISTEN] [default: 127.0.0.1:8383]
     #[arg(long, value_name = "ADDR:PORT")]
@@ -66,6 +68,12 @@ pub struct Args {
     /// What of the machine agents may touch, unless a task says [default: workspace, where the machine can enforce it]
     #[arg(long, value_name = "strict|workspace|off", value_parser = sandbox, add = complete::words(SANDBOXES))]
     sandbox: Option<SandboxMode>,
+    /// A machine that gets tasks over HTTP, which runs `cadence daemon --listen` [environment: VPS_ENDPOINT]
+    #[arg(long, value_name = "URL", value_hint = clap::ValueHint::Url)]
+    bridge: Option<String>,
+    /// File that holds its key [environment: VPS_API_KEY holds the key itself]
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    bridge_key_file: Option<PathBuf>,
     /// Where address and token are said to clients
     #[arg(long, hide = true)]
     runtime_dir: Option<PathBuf>,
@@ -202,6 +210,9 @@ async fn serve(context: &Context, args: Args) -> CommandResult {
             move || Settings::voice_now(&path)
         }))),
         voice_environment: crate::speech::keys(),
+        face: Face::Api,
+        environment: BTreeMap::new(),
+        bridge: settings.bridge.resolve(args.bridge.as_deref(), args.bridge_key_file.as_deref())?,
     };
     let shutdown = shutdown(args.until_stdin_closes)?;
     let mut server = tokio::spawn(cadence_server::serve(listener, config, shutdown.clone().cancelled_owned()));
@@ -229,7 +240,7 @@ async fn serve(context: &Context, args: Args) -> CommandResult {
 }
 
 /// The one line for whoever started it. One who does not listen any more is no reason to end.
-fn say_ready(local: &SocketAddr, embedded: bool) {
+pub(super) fn say_ready(local: &SocketAddr, embedded: bool) {
     let mut out = std::io::stdout().lock();
     let said = writeln!(out, "listening on http://{local}").and_then(|()| out.flush());
     if let (Err(error), false) = (said, embedded) {
@@ -249,7 +260,7 @@ async fn answers(probe: &Rest) -> Result<(), CommandError> {
     }
 }
 
-fn finished(ended: Result<Result<ServerExit, ServeError>, tokio::task::JoinError>) -> CommandResult {
+pub(super) fn finished(ended: Result<Result<ServerExit, ServeError>, tokio::task::JoinError>) -> CommandResult {
     match ended {
         Ok(Ok(ServerExit::Shutdown)) => {
             tracing::info!("ended");
@@ -295,7 +306,7 @@ pub(super) fn policy(settings: &Settings, runtime: Option<&Path>, flag: Option<S
     policy
 }
 
-fn retention(settings: &Settings) -> Retention {
+pub(super) fn retention(settings: &Settings) -> Retention {
     let usual = Retention::default();
     Retention { archived: settings.keep_archived.or(usual.archived), logs: settings.keep_logs.unwrap_or(usual.logs) }
 }
@@ -343,7 +354,7 @@ fn token(
     Ok((token, Some(path)))
 }
 
-async fn bind(address: &SocketAddr) -> Result<TcpListener, CommandError> {
+pub(super) async fn bind(address: &SocketAddr) -> Result<TcpListener, CommandError> {
     TcpListener::bind(address).await.map_err(|error| {
         CommandError::failed(format!("{address} cannot be listened on"))
             .caused_by(error)
@@ -352,7 +363,7 @@ async fn bind(address: &SocketAddr) -> Result<TcpListener, CommandError> {
 }
 
 /// The address for clients on this machine.
-fn url(local: SocketAddr) -> Result<Url, CommandError> {
+pub(super) fn url(local: SocketAddr) -> Result<Url, CommandError> {
     let ip = match local.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(std::net::Ipv6Addr::LOCALHOST),

@@ -235,11 +235,11 @@ fn a_session_goes_on_and_counts_its_own_cost() {
     costs.lock().unwrap().insert(session.into(), 0.01125);
     let translator_knowing = Translator::new(resumed(), Box::new(Uuid::new_v4), costs);
     let cost = |actions: &[Action]| {
-        let usages = actions.iter().filter_map(|action| match action {
+        let mut usages = actions.iter().rev().filter_map(|action| match action {
             Action::Emit(Output::Usage(usage)) => Some(usage.cost_usd),
             _ => None,
         });
-        usages.last().unwrap()
+        usages.next().unwrap()
     };
     let actions = replay_in(translator_knowing, "resumed", |_, _| None);
     assert!(methods(&actions).contains(&"session/resume".to_owned()));

@@ -11,6 +11,9 @@ pub(crate) mod translate;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+pub use crate::session::calls::size;
+pub use crate::session::patch::{cap_to, cap_value};
+
 use crate::agent::{Agent, AgentError, BoxFuture, Launch, Probe, Session};
 use crate::session;
 use translate::{Surroundings, Translator};

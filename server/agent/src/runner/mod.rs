@@ -21,6 +21,7 @@ use cadence_protocol::{AttemptEnd, Claim, EndReason};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+pub use self::allowance::Allowance;
 use self::slots::{Slot, Slots};
 use crate::fault::{self, Point};
 use crate::sandbox::Policy;
