@@ -7,7 +7,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::task::wire_enum;
-use crate::{Decision, EventData, PermissionMode, Task, Timestamp, WaitingFor};
+use crate::{Decision, EventData, MonthBudget, PermissionMode, Task, Timestamp, WaitingFor};
 
 wire_enum! {
     /// Why an attempt ended.
@@ -110,7 +110,11 @@ pub struct Lease {
 pub struct AttemptSpec {
     pub prompt: String,
     pub permission_mode: PermissionMode,
+    /// US dollars that the task may still spend; `None` for no bound.
     pub budget_usd: Option<f64>,
+    /// The month of the user, as it was when the attempt was handed out; `None` for no bound.
+    #[serde(default)]
+    pub month: Option<MonthBudget>,
     pub max_turns: Option<u32>,
     pub timeout_secs: Option<u64>,
     /// Variables that the task brought, beside those that the service has. They may hold secrets.
@@ -211,5 +215,10 @@ pub enum CommandBody {
     },
     Cancel {
         reason: String,
+    },
+    /// End for this reason, which nobody chose: a limit of the server was reached.
+    Stop {
+        reason: EndReason,
+        summary: String,
     },
 }

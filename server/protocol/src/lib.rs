@@ -10,6 +10,7 @@ mod error;
 mod event;
 mod stream;
 mod task;
+mod usage;
 mod voice;
 
 pub use api::*;
@@ -19,6 +20,7 @@ pub use error::*;
 pub use event::*;
 pub use stream::*;
 pub use task::*;
+pub use usage::*;
 pub use voice::*;
 
 /// Time in UTC, written as RFC 3339.

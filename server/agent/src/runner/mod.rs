@@ -7,6 +7,7 @@ mod clock;
 mod drive;
 mod report;
 mod slots;
+mod spending;
 mod steer;
 #[cfg(test)]
 mod tests;
