@@ -27,6 +27,8 @@ pub struct ServeConfig {
     /// Agent of tasks that name none.
     pub default_agent: String,
     pub retention: Retention,
+    /// US dollars that each user may spend in a calendar month in UTC, over all agents and machines; none: no limit.
+    pub month_usd: Option<f64>,
     pub voice: cadence_speech::Settings,
     /// Reads them again, where people change them while the server runs.
     pub voice_reload: Option<crate::VoiceReload>,

@@ -38,6 +38,7 @@ fn config(data_dir: PathBuf) -> ServeConfig {
         idle_exit: None,
         lease_secs: 30,
         default_agent: "demo".into(),
+        month_usd: None,
         retention: Retention::default(),
         voice: cadence_speech::Settings::default(),
         voice_reload: None,

@@ -35,6 +35,8 @@ pub(super) struct File {
     pub keep_archived_days: Option<Days>,
     pub keep_logs_days: Option<Days>,
     #[serde(default)]
+    pub limits: super::limits::Limits,
+    #[serde(default)]
     pub voice: cadence_speech::Settings,
     #[serde(default)]
     pub dashboard: super::Dashboard,
@@ -62,7 +64,7 @@ impl<'de> Deserialize<'de> for Days {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Dollars(pub f64);
 
 impl<'de> Deserialize<'de> for Dollars {
@@ -143,6 +145,11 @@ pub const KEYS: &[Key] = &[
         name: "keep_logs_days",
         kind: Kind::Number,
         about: "days after which agents' raw logs are deleted; none: 30",
+    },
+    Key {
+        name: "limits.month_usd",
+        kind: Kind::Decimal,
+        about: "US dollars that each user may spend in a calendar month (UTC); counts at the server's next start",
     },
     Key {
         name: "voice.engines",
@@ -348,7 +355,7 @@ mod tests {
 
     #[test]
     fn errors_say_the_line() {
-        insta::assert_snapshot!(message("agent = \"claude\"\nmodle = \"x\"\n"), @"config.toml, line 2: unknown field `modle`, expected one of `server`, `token_file`, `color`, `data_dir`, `listen`, `agent`, `model`, `permission`, `budget`, `max_turns`, `timeout`, `environment`, `workers`, `warm_workspaces`, `keep_archived_days`, `keep_logs_days`, `voice`, `dashboard`");
+        insta::assert_snapshot!(message("agent = \"claude\"\nmodle = \"x\"\n"), @"config.toml, line 2: unknown field `modle`, expected one of `server`, `token_file`, `color`, `data_dir`, `listen`, `agent`, `model`, `permission`, `budget`, `max_turns`, `timeout`, `environment`, `workers`, `labels`, `warm_workspaces`, `keep_archived_days`, `keep_logs_days`, `limits`, `voice`, `dashboard`");
         insta::assert_snapshot!(message("permission = \"bypass\"\n"), @"config.toml, line 1: unknown variant `bypass`, expected one of `ask`, `edits`, `all`");
         insta::assert_snapshot!(message("\n\ntimeout = \"soon\"\n"), @"config.toml, line 3: `soon` is no duration; write it like 30s, 10m or 1h30m");
         insta::assert_snapshot!(message("budget = -1.0\n"), @"config.toml, line 1: a budget must be more than nothing");
@@ -373,6 +380,7 @@ mod tests {
         "#);
         for (name, value) in [
             ("budget", "-1"),
+            ("limits.month_usd", "0"),
             ("max_turns", "x"),
             ("listen", "localhost"),
             ("listen", "127.0.0.1:99999"),

@@ -2,6 +2,7 @@
 
 mod dashboard;
 mod file;
+mod limits;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -98,6 +99,8 @@ pub struct Settings {
     pub keep_archived: Option<Duration>,
     /// How long it keeps agents' own lines.
     pub keep_logs: Option<Duration>,
+    /// US dollars that each user of the server may spend in a calendar month.
+    pub month_usd: Option<f64>,
     /// How speech is recorded, understood and answered.
     pub voice: cadence_speech::Settings,
     pub dashboard: Dashboard,
@@ -208,6 +211,7 @@ impl Settings {
             warm_workspaces: file.warm_workspaces,
             keep_archived: file.keep_archived_days.map(|days| days.0),
             keep_logs: file.keep_logs_days.map(|days| days.0),
+            month_usd: file.limits.month_usd.map(|usd| usd.0),
             voice: file.voice,
             dashboard: file.dashboard,
             path,

@@ -3,6 +3,7 @@
 
 mod api;
 mod approvals;
+mod budget;
 mod chaos;
 mod clients;
 mod clock;

@@ -110,7 +110,7 @@ pub struct Lease {
 pub struct AttemptSpec {
     pub prompt: String,
     pub permission_mode: PermissionMode,
-    /// US dollars that the task may still spend; `None` for no bound.
+    /// US dollars that the task may still spend, less than nothing where it spent more than it might; `None` for no bound.
     pub budget_usd: Option<f64>,
     /// The month of the user, as it was when the attempt was handed out; `None` for no bound.
     #[serde(default)]

@@ -102,14 +102,23 @@ impl MonthBudget {
         self.spent_usd >= self.limit_usd
     }
 
-    /// How much of how much is spent, and when more may be.
+    /// How much of how much is spent, and when more may be: for within a sentence.
+    pub fn reason(&self) -> String {
+        format!("the {}", self.words())
+    }
+
+    /// The same as a sentence.
     pub fn sentence(&self) -> String {
-        let date = self.month.next().begins().date();
+        format!("The {}.", self.words())
+    }
+
+    fn words(&self) -> String {
         format!(
-            "the budget of {month} is spent: {spent} of {limit}. The next month begins on {date} at 00:00 UTC",
+            "budget of {month} is spent ({spent} of {limit}), and the next month begins on {date} at 00:00 UTC",
             month = self.month,
             spent = dollars(self.spent_usd),
             limit = dollars(self.limit_usd),
+            date = self.month.next().begins().date(),
         )
     }
 }
@@ -213,7 +222,7 @@ mod tests {
         assert!(budget.is_spent() && budget.left() == 0.0);
         assert_eq!(
             budget.sentence(),
-            "the budget of 2026-12 is spent: $100.13 of $100.00. The next month begins on 2027-01-01 at 00:00 UTC"
+            "The budget of 2026-12 is spent ($100.13 of $100.00), and the next month begins on 2027-01-01 at 00:00 UTC."
         );
         assert_eq!(dollars(0.0012), "$0.0012");
         let less = MonthBudget { spent_usd: 99.5, ..budget };

@@ -135,6 +135,7 @@ impl Tx<'_> {
                 .await?;
             }
             FrameBody::Usage { usage } => {
+                self.count_usage(task, usage).await?;
                 sqlx::query(
                     "UPDATE attempts SET cost_usd = ?, input_tokens = ?, output_tokens = ? WHERE task_id = ? AND number = ?",
                 )

@@ -185,6 +185,7 @@ async fn serve(context: &Context, args: Args) -> CommandResult {
         lease_secs: args.lease_secs,
         default_agent: settings.agent.clone().unwrap_or_else(|| "claude".to_owned()),
         retention: retention(settings),
+        month_usd: settings.month_usd,
         voice: settings.voice.clone(),
         voice_reload: Some(VoiceReload(Arc::new({
             let path = settings.path.clone();

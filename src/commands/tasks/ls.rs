@@ -173,7 +173,8 @@ mod tests {
 
     #[test]
     fn ages_have_one_unit() {
-        let ages: Vec<String> = [-5, 59, 60, 7200, 200_000].iter().map(|s| text::age(time::Duration::seconds(*s))).collect();
+        let ages: Vec<String> =
+            [-5, 59, 60, 7200, 200_000].iter().map(|s| text::age(time::Duration::seconds(*s))).collect();
         assert_eq!(ages, ["0s", "59s", "1m", "2h", "2d"]);
     }
 }

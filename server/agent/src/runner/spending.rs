@@ -93,12 +93,7 @@ impl Spending {
                     (self.task_before + self.spent(), self.task_before + self.task.unwrap_or_default());
                 Some(format!("The budget of the task is spent: {} of {}.", dollars(spent), dollars(whole)))
             }
-            (_, Some(month)) => {
-                let sentence = month.sentence();
-                let mut letters = sentence.chars();
-                let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
-                Some(format!("{first}{}.", letters.as_str()))
-            }
+            (_, Some(month)) => Some(month.sentence()),
             (_, None) => None,
         }
     }
@@ -154,7 +149,10 @@ mod tests {
         spending.told(cost(1.25));
         assert!(spending.is_spent(NOW));
         let said = spending.sentence(NOW).unwrap();
-        assert!(said.starts_with("The budget of 2026-11 is spent: $100.25 of $100.00."), "{said}");
+        assert!(
+            said.starts_with("The budget of 2026-11 is spent ($100.25 of $100.00), and the next month begins"),
+            "{said}"
+        );
         // What was spent in November is none of December's.
         let december = datetime!(2026-12-01 0:00 UTC);
         assert!(!spending.is_spent(december));
