@@ -1,11 +1,11 @@
 //! `cadence usage`: what work took, month by month, against what it may cost.
 
-use cadence_protocol::{MonthUsage, UsageReport, dollars};
+use cadence_protocol::{MonthUsage, UsageReport};
 
 use super::Context;
 use crate::error::{CommandResult, Exit};
 use crate::render::{BOLD, DIM, Line, PLAIN, RED, table};
-use crate::text::{clean_line, cut};
+use crate::text::{clean_line, cut, money};
 
 /// Show what work took by month: tasks, minutes, tokens and cost, against the limit of a month
 ///
@@ -57,7 +57,7 @@ fn rows(report: &UsageReport, width: Option<usize>) -> Vec<Line> {
             Line::of(PLAIN, format!("{:.1}", one.minutes)),
             Line::of(PLAIN, tokens(one.input_tokens)),
             Line::of(PLAIN, tokens(one.output_tokens)),
-            Line::of(if spent { RED } else { PLAIN }, dollars(one.cost_usd)),
+            Line::of(if spent { RED } else { PLAIN }, money(one.cost_usd)),
         ]));
     }
     table(rows, width)
@@ -69,8 +69,8 @@ fn limit(report: &UsageReport) -> Option<Line> {
     let date = report.resets_at.date();
     let this: Vec<&MonthUsage> = report.usage.iter().filter(|one| one.month == report.month).collect();
     let words = match this.as_slice() {
-        [one] => format!("{} of {} in {}", dollars(one.cost_usd), dollars(limit), report.month),
-        _ => format!("each user may spend {} in {}", dollars(limit), report.month),
+        [one] => format!("{} of {} in {}", money(one.cost_usd), money(limit), report.month),
+        _ => format!("each user may spend {} in {}", money(limit), report.month),
     };
     Some(Line::of(DIM, format!("{words}; the next month begins on {date} at 00:00 UTC")))
 }

@@ -36,6 +36,12 @@ fn lines(task: &Task, width: Option<usize>) -> Vec<Line> {
     let plain = |value: String| Line::of(PLAIN, value);
     row("id", plain(task.id.to_string()));
     row("status", Line::of(style, word));
+    if let Some(reason) = &task.pending_reason {
+        row("held back", plain(text::clean_line(reason)));
+    }
+    if let Some(when) = task.resume_at {
+        row("goes on", plain(text::moment(when)));
+    }
     if let Some(reason) = task.end_reason {
         row("ended", plain(crate::render::ended(reason).to_owned()));
     }

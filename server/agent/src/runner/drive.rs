@@ -315,7 +315,7 @@ impl<'a, S: TaskSource> Drive<'a, S> {
         self.denials.extend(end.denials);
         self.denials.truncate(MAX_DENIALS);
         let follows = !self.sent.is_empty() || end.background > 0;
-        self.say_blind(true).await;
+        self.say_blind(end.outcome == TurnOutcome::Success).await;
         let pausing = match &self.phase {
             Phase::Ending(EndReason::Budget, why) if end.outcome == TurnOutcome::Success && !follows => {
                 return self.done_by_then(why.clone(), end.summary).await;
