@@ -53,7 +53,7 @@ pub fn duration(duration: Duration) -> String {
 
 /// US dollars, in cents from a cent on.
 pub fn money(usd: f64) -> String {
-    if usd > 0.0 && usd < 0.01 { format!("${usd:.4}") } else { format!("${usd:.2}") }
+    cadence_protocol::dollars(usd)
 }
 
 /// `1 file`, `2 files`.

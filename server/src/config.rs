@@ -38,6 +38,8 @@ pub struct ServeConfig {
     pub policy: cadence_agent::sandbox::Policy,
     /// Largest bundle of commits that is taken from a client, in bytes.
     pub bundle_limit: u64,
+    /// US dollars that each user may spend in a calendar month in UTC, over all agents and machines; none: no limit.
+    pub month_usd: Option<f64>,
     pub voice: cadence_speech::Settings,
     /// Reads them again, where people change them while the server runs.
     pub voice_reload: Option<crate::VoiceReload>,

@@ -70,7 +70,7 @@ pub async fn serve(
         tracing::warn!(log = %log.display(), "the server before broke off, and its log is gone: what it stored last may be missing");
     }
     let store = match Store::open(&database, Arc::new(Hub::default())).await {
-        Ok(store) => store,
+        Ok(store) => store.with_month_limit(config.month_usd),
         Err(error) => {
             if !broke_off {
                 lock.end();

@@ -40,6 +40,7 @@ fn config(data_dir: PathBuf) -> ServeConfig {
         lease_secs: 30,
         default_agent: "demo".into(),
         agents: Default::default(),
+        month_usd: None,
         retention: Retention::default(),
         policy: cadence_agent::sandbox::Policy::default(),
         bundle_limit: cadence_server::BUNDLE_LIMIT,

@@ -6,6 +6,7 @@ use cadence_protocol::{
     ApiError, Approval, ApprovalList, ApprovalQuery, Cancelled, CreateTask, CreateToken, CreatedToken, Decide, Drain,
     EventList, EventQuery, Health, InputAnswer, InputText, Machine, MachineList, Me, ParseContext, ParseRequest,
     Parsed, Prune, Pruned, RemoveTask, ResumeTask, SendMessage, SpokenCommand, Task, TaskList, TaskQuery, TokenList,
+    UsageQuery, UsageReport,
 };
 use reqwest::multipart::{Form, Part};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
@@ -207,6 +208,11 @@ impl Rest {
         self.json(self.request(Method::GET, &["machines"], &())?).await
     }
 
+    /// What work took in so many months.
+    pub async fn usage(&self, months: u32) -> Result<UsageReport, CommandError> {
+        self.json(self.request(Method::GET, &["usage"], &UsageQuery { months: Some(months) })?).await
+    }
+
     /// Gives a machine no new tasks, or tasks again.
     pub async fn drain(&self, id: Uuid, draining: bool) -> Result<Machine, CommandError> {
         self.post(&["machines", &id.to_string(), "drain"], &Drain { draining }).await
@@ -328,10 +334,10 @@ fn refused(server: &str, status: StatusCode, body: &[u8], retry_after: Option<St
             .hint("The answer is not one of a cadence server; is the address right?");
     };
     // It answers, and speaks of an engine that does not.
-    let exit = if matches!(api.code.as_str(), "engine_failed" | "no_engine" | "bad_settings" | "silence") {
-        Exit::Failed
-    } else {
-        exit
+    let exit = match api.code.as_str() {
+        "engine_failed" | "no_engine" | "bad_settings" | "silence" => Exit::Failed,
+        "budget_exhausted" => Exit::Budget,
+        _ => exit,
     };
     let mut error = CommandError::new(exit, clean_line(&api.error));
     error.not_found = status == StatusCode::NOT_FOUND;
@@ -369,6 +375,8 @@ mod tests {
             [400, 401, 403, 404, 409, 422, 429, 500, 503].iter().map(|s| error(*s, body).exit.code()).collect();
         assert_eq!(codes, [2, 4, 4, 2, 1, 2, 1, 1, 3]);
         assert!(error(404, body).not_found);
+        let spent = r#"{"error":"the budget of 2026-11 is spent","code":"budget_exhausted","requestId":"r"}"#;
+        assert_eq!(error(422, spent).exit, Exit::Budget);
     }
 
     #[test]

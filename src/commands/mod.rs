@@ -15,6 +15,7 @@ mod serve;
 mod server;
 mod tasks;
 mod tokens;
+mod usage;
 mod verify;
 mod vocab;
 mod voice;
@@ -46,6 +47,7 @@ pub enum Command {
     Daemon(Box<daemon::Args>),
     Machines(machines::Args),
     Tokens(tokens::Args),
+    Usage(usage::Args),
     Completions(completions::Args),
     Man(man::Args),
     /// Process that an agent runs under
@@ -115,6 +117,7 @@ impl Context {
             Command::Daemon(args) => daemon::run(&context, *args),
             Command::Machines(args) => block_on(machines::run(context, args)),
             Command::Tokens(args) => block_on(tokens::run(context, args)),
+            Command::Usage(args) => block_on(usage::run(context, args)),
             Command::Completions(_)
             | Command::Man(_)
             | Command::Config(_)

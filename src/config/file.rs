@@ -92,7 +92,7 @@ impl<'de> Deserialize<'de> for Days {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Dollars(pub f64);
 
 impl<'de> Deserialize<'de> for Dollars {
@@ -198,6 +198,11 @@ pub const KEYS: &[Key] = &[
         name: "max_bundle_mb",
         kind: Kind::Number,
         about: "MiB of commits that the server takes for one task; none: 512",
+    },
+    Key {
+        name: "limits.month_usd",
+        kind: Kind::Decimal,
+        about: "US dollars that each user may spend in a calendar month (UTC); counts at the server's next start",
     },
     Key {
         name: "voice.engines",
@@ -458,6 +463,7 @@ mod tests {
         "#);
         for (name, value) in [
             ("budget", "-1"),
+            ("limits.month_usd", "0"),
             ("max_turns", "x"),
             ("listen", "localhost"),
             ("listen", "127.0.0.1:99999"),

@@ -7,7 +7,7 @@ use cadence_agent::sandbox::Policy;
 use cadence_protocol::{SandboxLimits, SandboxMode};
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::file::Seconds;
+use super::file::{Dollars, Seconds};
 
 /// Processes and threads of one agent unless the settings say: more than any build has, and less than what stops a machine.
 const PROCESSES: u64 = 4096;
@@ -31,6 +31,8 @@ pub struct Limits {
     cpu: Option<Processors>,
     processes: Option<Processes>,
     wall_clock: Option<Seconds>,
+    /// What each user may spend in a calendar month in UTC, over all agents and machines.
+    pub(super) month_usd: Option<Dollars>,
 }
 
 impl Sandbox {

@@ -116,6 +116,8 @@ pub struct Settings {
     pub keep_logs: Option<Duration>,
     /// Largest bundle of commits that the server takes, in bytes.
     pub max_bundle: Option<u64>,
+    /// US dollars that each user of the server may spend in a calendar month.
+    pub month_usd: Option<f64>,
     /// How speech is recorded, understood and answered.
     pub voice: cadence_speech::Settings,
     pub dashboard: Dashboard,
@@ -253,6 +255,7 @@ impl Settings {
             keep_archived: file.keep_archived_days.map(|days| days.0),
             max_bundle: file.max_bundle_mb.map(|bytes| bytes.0),
             keep_logs: file.keep_logs_days.map(|days| days.0),
+            month_usd: file.limits.month_usd.as_ref().map(|usd| usd.0),
             voice: file.voice,
             dashboard: file.dashboard,
             repositories: repositories::settings(&file.repositories, &file.dependencies, file.git, |path| {

@@ -67,3 +67,34 @@ fn a_clock_that_jumps_ends_nothing_and_begins_nothing_anew() {
     let changes: Vec<_> = of_type(events, "status_changed").iter().map(|data| data["to"].clone()).collect();
     assert_eq!(changes, ["running", "completed"]);
 }
+
+#[test]
+fn a_spent_month_ends_with_the_month() {
+    let env = TestEnv::new();
+    let repo = env.repo("demo");
+    let settings = env.home().join(".config/cadence/config.toml");
+    fs::create_dir_all(settings.parent().unwrap()).unwrap();
+    fs::write(settings, "[limits]\nmonth_usd = 3.0\n").unwrap();
+    let server = server(&env);
+    let http = server.http();
+    let create = |text: &str, status: u16| {
+        let body = json!({ "taskDescription": text, "repoPath": repo.arg(), "agent": "demo" });
+        http.post("/api/tasks", &body).status(status).json()
+    };
+    let status = |task: &Value| {
+        http.get(&format!("/api/tasks/{}", task["id"].as_str().unwrap())).status(200).json()["status"].clone()
+    };
+    let waits = create("[[overspend 5]] [[sleep 600]]", 201);
+    until("the end of the one that spends it all", || status(&waits) == "failed");
+    let refused = create("Note this", 422);
+    assert_eq!(refused["code"], "budget_exhausted", "{refused}");
+    assert!(refused["error"].as_str().unwrap().contains("the next month begins on"), "{refused}");
+    // Whatever day it is, the next month has begun after as many.
+    set(&env, "+32d");
+    let next = create("Note this", 201);
+    until("work in the new month", || status(&next) == "completed");
+    let usage = http.get("/api/usage?months=3").status(200).json();
+    let months: Vec<_> = usage["usage"].as_array().unwrap().iter().map(|one| one["costUsd"].clone()).collect();
+    assert_eq!(months, [json!(0.0), json!(5.0)], "{usage:#}");
+    http.get("/api/usage?months=0").status(422);
+}

@@ -4,6 +4,7 @@
 mod api;
 mod approvals;
 mod bridge;
+mod budget;
 mod chaos;
 mod clients;
 mod clock;

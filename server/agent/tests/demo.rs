@@ -323,6 +323,20 @@ async fn bounds_end_a_turn() {
     assert_eq!(running.turn_end().await.outcome, TurnOutcome::Budget);
     assert!(!stage.work.path().join("spent").exists());
 
+    // One that keeps no budget tells at once what it spends, and another that uses tokens does not tell what they cost.
+    let mut stage = Stage::new("[[overspend 0.4]] [[tokens 7]] [[run touch spent]]");
+    stage.launch.budget_usd = Some(0.3);
+    let mut running = stage.start().await;
+    let told = |output: Output| match output {
+        Output::Usage(usage) => Some((usage.cost_usd, usage.input_tokens)),
+        _ => None,
+    };
+    assert_eq!(running.until(told).await, (0.4, 0));
+    assert_eq!(running.until(told).await, (0.4, 7));
+    assert_eq!(running.turn_end().await.outcome, TurnOutcome::Success);
+    assert!(stage.work.path().join("spent").exists());
+    running.close().await;
+
     let mut stage = Stage::new("[[run true]] [[run true]] [[run true]]");
     stage.launch.max_turns = Some(2);
     let mut running = stage.start().await;

@@ -7,7 +7,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::task::wire_enum;
-use crate::{BundleSource, Decision, EventData, PermissionMode, Sandbox, SandboxMode, Task, Timestamp, WaitingFor};
+use crate::{
+    BundleSource, Decision, EventData, MonthBudget, PermissionMode, Sandbox, SandboxMode, Task, Timestamp, WaitingFor,
+};
 
 wire_enum! {
     /// Why an attempt ended.
@@ -113,7 +115,11 @@ pub struct AttemptSpec {
     /// What was asked for; absent: as whoever runs it is set.
     #[serde(default)]
     pub sandbox: Option<SandboxMode>,
+    /// US dollars that the task may still spend, less than nothing where it spent more than it might; `None` for no bound.
     pub budget_usd: Option<f64>,
+    /// The month of the user, as it was when the attempt was handed out; `None` for no bound.
+    #[serde(default)]
+    pub month: Option<MonthBudget>,
     pub max_turns: Option<u32>,
     pub timeout_secs: Option<u64>,
     /// Variables that the task brought, beside those that the service has. They may hold secrets.
@@ -221,5 +227,10 @@ pub enum CommandBody {
     },
     Cancel {
         reason: String,
+    },
+    /// End for this reason, which nobody chose: a limit of the server was reached.
+    Stop {
+        reason: EndReason,
+        summary: String,
     },
 }

@@ -13,6 +13,7 @@ mod event;
 mod sandbox;
 mod stream;
 mod task;
+mod usage;
 mod voice;
 
 pub use api::*;
@@ -25,6 +26,7 @@ pub use event::*;
 pub use sandbox::*;
 pub use stream::*;
 pub use task::*;
+pub use usage::*;
 pub use voice::*;
 
 /// Time in UTC, written as RFC 3339.

@@ -61,6 +61,7 @@ impl From<StoreError> for Failure {
         let status = match &error {
             StoreError::NotFound(_) => StatusCode::NOT_FOUND,
             StoreError::Conflict(_) | StoreError::Fenced => StatusCode::CONFLICT,
+            StoreError::Exhausted(_) => StatusCode::UNPROCESSABLE_ENTITY,
             StoreError::Closed => StatusCode::SERVICE_UNAVAILABLE,
             StoreError::Corrupt(_) | StoreError::Database(_) => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::SERVICE_UNAVAILABLE,

@@ -14,6 +14,7 @@ mod machines;
 mod prune;
 mod tasks;
 mod tokens;
+mod usage;
 mod voice;
 mod ws;
 
@@ -174,6 +175,7 @@ fn api() -> OpenApiRouter<App> {
         .routes(routes!(machines::drain))
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::revoke))
+        .routes(routes!(usage::report))
 }
 
 /// What lasts as long as the client wants.

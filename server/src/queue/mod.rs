@@ -37,7 +37,9 @@ impl From<StoreError> for SourceError {
         match error {
             StoreError::Fenced => Self::LeaseLost,
             StoreError::Closed => Self::Closed,
-            StoreError::Corrupt(_) | StoreError::Conflict(_) => Self::Refused(error.to_string()),
+            StoreError::Corrupt(_) | StoreError::Conflict(_) | StoreError::Exhausted(_) => {
+                Self::Refused(error.to_string())
+            }
             other => Self::Unavailable(other.to_string()),
         }
     }

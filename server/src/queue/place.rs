@@ -87,6 +87,13 @@ pub fn plan(candidates: &[Candidate], places: &[Place], open: &[bool], loads: &L
     let mut users: HashMap<Uuid, u32> = loads.by_user.clone();
     let mut waiting: Vec<usize> = Vec::with_capacity(candidates.len());
     for (index, candidate) in candidates.iter().enumerate() {
+        // What has begun is ended by whoever takes it, and its work comes home.
+        if !candidate.begun
+            && let Some(reason) = loads.exhausted.get(&candidate.user_id)
+        {
+            plan.stuck.push((index, reason.clone()));
+            continue;
+        }
         match places.iter().any(|place| place.takes(candidate).is_ok()) {
             true => waiting.push(index),
             false => plan.stuck.push((index, reason(candidate, places))),
@@ -199,6 +206,7 @@ mod tests {
             executor: Executor::Local,
             machine_id: None,
             pinned: false,
+            begun: false,
             holder: None,
             reason: None,
         }
@@ -238,6 +246,19 @@ mod tests {
         let mut loads = Loads::default();
         loads.by_user.insert(Uuid::from_u128(1), 3);
         assert_eq!(placed(&[candidate(1), candidate(2), late], &places, &loads), [(2, 0)]);
+    }
+
+    #[test]
+    fn whoever_has_spent_his_month_waits_and_keeps_nobody_from_work() {
+        let places = [place(1, Executor::Local), place(2, Executor::Local)];
+        let other = Candidate { user_id: Uuid::from_u128(2), ..candidate(9) };
+        let begun = Candidate { begun: true, ..candidate(5) };
+        let mut loads = Loads::default();
+        loads.exhausted.insert(Uuid::from_u128(1), "spent".into());
+        let plan = plan(&[candidate(1), begun, other], &places, &[true, true], &loads);
+        assert_eq!(plan.stuck, [(0, "spent".to_owned())]);
+        // What has begun is taken, so that it ends and its work comes home.
+        assert_eq!(plan.placed.iter().map(|p| p.0).collect::<Vec<_>>(), [1, 2]);
     }
 
     #[test]

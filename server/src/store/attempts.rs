@@ -1,7 +1,7 @@
 //! Attempts: their states, and their one end.
 
 use cadence_protocol::{
-    AttemptEnd, CommandBody, Decide, Decision, EndReason, EventData, Frame, Lease, Task, TaskStatus, Usage,
+    AttemptEnd, CommandBody, Decide, Decision, EndReason, EventData, Frame, FrameBody, Lease, Task, TaskStatus, Usage,
 };
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
@@ -216,11 +216,17 @@ impl Store {
         Ok(n.unsigned_abs())
     }
 
+    /// Takes in what a runner tells. Where that spends the user's month, everything that runs for him is ordered to end.
     pub async fn report(&self, lease: Lease, frames: Vec<Frame>) -> Result<(), StoreError> {
+        let limit = self.month_usd.filter(|_| frames.iter().any(|f| matches!(f.body, FrameBody::Usage { .. })));
         self.write(move |tx| {
             Box::pin(async move {
                 let (task, row) = tx.leased(&lease).await?;
-                tx.take_frames(&task, &row, frames).await
+                tx.take_frames(&task, &row, frames).await?;
+                match limit {
+                    Some(limit) => tx.keep_month(task.user_id, limit).await,
+                    None => Ok(()),
+                }
             })
         })
         .await

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::changes::to_json;
 use super::rows::{self, optional_word, word};
+use super::spending::begins;
 use super::{Principal, Store, StoreError, Tx, from_micros, micros, now};
 use crate::state::AttemptState;
 
@@ -24,7 +25,7 @@ impl Tx<'_> {
         Ok(())
     }
 
-    async fn command(&mut self, task: &Task, body: &CommandBody) -> Result<(), StoreError> {
+    pub(super) async fn command(&mut self, task: &Task, body: &CommandBody) -> Result<(), StoreError> {
         sqlx::query("INSERT INTO commands (id, task_id, attempt, user_id, body, created_at) VALUES (?, ?, ?, ?, ?, ?)")
             .bind(Uuid::new_v4())
             .bind(task.id)
@@ -71,9 +72,13 @@ impl Store {
 
     /// Lets a paused task go on, with a message where there is one.
     pub async fn resume(&self, who: Principal, id: Uuid, text: Option<String>) -> Result<Task, StoreError> {
+        let limit = self.month_usd;
         self.write(move |tx| {
             Box::pin(async move {
                 let task = rows::owned(tx.conn, who.user_id, id).await?;
+                if begins(task.status) {
+                    tx.require_money(who.user_id, limit).await?;
+                }
                 match task.status {
                     TaskStatus::Paused => resume(tx, &who, &task, text).await?,
                     // A pause that is still on its way is followed by this resume.
@@ -125,11 +130,15 @@ impl Store {
 
     /// A follow-up: to the running agent, or as a new attempt in its session where the last one has ended.
     pub async fn message(&self, who: Principal, id: Uuid, text: String) -> Result<Task, StoreError> {
+        let limit = self.month_usd;
         self.write(move |tx| {
             Box::pin(async move {
                 let task = rows::owned(tx.conn, who.user_id, id).await?;
                 if task.archived_at.is_some() {
                     return Err(StoreError::Conflict("an archived task takes no message; unarchive it first".into()));
+                }
+                if begins(task.status) {
+                    tx.require_money(who.user_id, limit).await?;
                 }
                 if task.status == TaskStatus::Paused {
                     resume(tx, &who, &task, Some(text)).await?;
@@ -149,6 +158,7 @@ impl Store {
 
     /// Begins an ended task anew: the first request, in a new session, on the branch as it is.
     pub async fn restart(&self, who: Principal, id: Uuid) -> Result<Task, StoreError> {
+        let limit = self.month_usd;
         self.write(move |tx| {
             Box::pin(async move {
                 let task = rows::owned(tx.conn, who.user_id, id).await?;
@@ -160,6 +170,7 @@ impl Store {
                         "an archived task cannot be restarted; unarchive it first".into(),
                     ));
                 }
+                tx.require_money(who.user_id, limit).await?;
                 tx.new_attempt(&task, &task.task_description, None, &format!("restarted {}", by(&who))).await?;
                 rows::owned(tx.conn, who.user_id, id).await
             })

@@ -13,6 +13,9 @@ pub enum StoreError {
     /// What was asked for cannot follow from what is.
     #[error("{0}")]
     Conflict(String),
+    /// The money of the month is spent.
+    #[error("{0}")]
+    Exhausted(String),
     /// The lease was lost, or the attempt has ended.
     #[error("the attempt is held by another runner, or has ended")]
     Fenced,
@@ -52,7 +55,10 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the storage itself fails, and not what was asked of it.
     pub const fn is_trouble(&self) -> bool {
-        !matches!(self, Self::NotFound(_) | Self::Conflict(_) | Self::Fenced | Self::Closed | Self::Corrupt(_))
+        !matches!(
+            self,
+            Self::NotFound(_) | Self::Conflict(_) | Self::Exhausted(_) | Self::Fenced | Self::Closed | Self::Corrupt(_)
+        )
     }
 
     /// A word for programs.
@@ -60,6 +66,7 @@ impl StoreError {
         match self {
             Self::NotFound(_) => "not_found",
             Self::Conflict(_) => "conflict",
+            Self::Exhausted(_) => "budget_exhausted",
             Self::Fenced => "fenced",
             Self::Closed => "closing",
             Self::DiskFull => "disk_full",
@@ -81,6 +88,9 @@ impl StoreError {
     pub const fn hint(&self) -> Option<&'static str> {
         Some(match self {
             Self::NotFound(_) | Self::Conflict(_) | Self::Fenced | Self::Closed => return None,
+            Self::Exhausted(_) => {
+                "Whoever runs the server can raise `month_usd` in the section `[limits]` of its settings; that counts when it is started again. `cadence usage` shows what was spent."
+            }
             Self::DiskFull => {
                 "Make room on that disk: `cadence tasks rm` removes workspaces, `cadence server prune` what is old."
             }

@@ -136,8 +136,10 @@ impl Tx<'_> {
                 .await?;
             }
             FrameBody::Usage { usage } => {
+                self.count_usage(task, usage).await?;
                 sqlx::query(
-                    "UPDATE attempts SET cost_usd = ?, input_tokens = ?, output_tokens = ? WHERE task_id = ? AND number = ?",
+                    "UPDATE attempts SET cost_usd = max(cost_usd, ?), input_tokens = max(input_tokens, ?), \
+                     output_tokens = max(output_tokens, ?) WHERE task_id = ? AND number = ?",
                 )
                 .bind(usage.cost_usd)
                 .bind(usage.input_tokens as i64)

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use cadence_protocol::{AttemptSpec, BundleSource, Claim, Executor, Lease, Task};
+use cadence_protocol::{AttemptSpec, BundleSource, Claim, Executor, Lease, Task, WaitingFor};
 use sqlx::{Row, SqliteConnection};
 use uuid::Uuid;
 
 use super::attempts::attempt_usage;
 use super::rows::{self, number, optional_word, word};
+use super::spending::budget;
 use super::{Store, StoreError, Tx, bundles, micros, now};
 use crate::state::AttemptState;
 
@@ -43,8 +44,9 @@ impl Store {
 
     /// Takes this attempt, where nobody has it (any more).
     pub async fn claim_attempt(&self, task: Uuid, attempt: u32, taker: Taker) -> Result<Option<Claim>, StoreError> {
-        let steady = self.steady;
-        self.write(move |tx| Box::pin(async move { claim(tx, (task, attempt), taker, steady.micros()).await })).await
+        let (steady, limit) = (self.steady, self.month_usd);
+        self.write(move |tx| Box::pin(async move { claim(tx, (task, attempt), taker, steady.micros(), limit).await }))
+            .await
     }
 
     /// Ends the leases that the server's own machine had: for a server that starts, and has the data for itself, so that
@@ -77,7 +79,8 @@ impl Store {
         let steady = self.steady;
         self.write(move |tx| {
             Box::pin(async move {
-                tx.leased(&lease).await?;
+                let (task, _) = tx.leased(&lease).await?;
+                tx.count_work(&task, lease.attempt, worked).await?;
                 set_lease(tx.conn, &lease, steady.micros(), worked).await
             })
         })
@@ -126,7 +129,22 @@ async fn claim(
     (task_id, attempt): (Uuid, u32),
     taker: Taker,
     at: i64,
+    month_usd: Option<f64>,
 ) -> Result<Option<Claim>, StoreError> {
+    if let Some(limit) = month_usd {
+        // One that nobody has begun is not begun, so that it does not end for money that it has not spent.
+        let waits: Option<Uuid> =
+            sqlx::query_scalar("SELECT user_id FROM attempts WHERE task_id = ? AND number = ? AND state = 'pending'")
+                .bind(task_id)
+                .bind(attempt)
+                .fetch_optional(&mut *tx.conn)
+                .await?;
+        if let Some(user) = waits
+            && budget(tx.conn, user, limit).await?.is_spent()
+        {
+            return Ok(None);
+        }
+    }
     // A paused attempt whose runner died stays paused until somebody wants it to go on.
     let found = sqlx::query(
         "UPDATE attempts SET lease_epoch = lease_epoch + 1, lease_until = ?1, started_at = coalesce(started_at, ?4), \
@@ -144,6 +162,8 @@ async fn claim(
     .fetch_optional(&mut *tx.conn)
     .await?;
     let Some(row) = found else { return Ok(None) };
+    let was: AttemptState = word(&row, "state")?;
+    let epoch = number(&row, "lease_epoch")?.unwrap_or_default();
     // What is at an endpoint runs there whatever becomes of this server, and so is nobody else's.
     sqlx::query(
         "UPDATE tasks SET executor = ?, machine_id = ?, pending_reason = NULL, pinned = pinned OR ? WHERE id = ?",
@@ -155,12 +175,18 @@ async fn claim(
     .execute(&mut *tx.conn)
     .await?;
     let task = rows::task(tx.conn, task_id).await?.ok_or(StoreError::NotFound("such task"))?;
-    let was: AttemptState = word(&row, "state")?;
+    if (attempt, epoch) == (1, 1) {
+        tx.count_task(task.user_id).await?;
+    }
     let recovered = was != AttemptState::Pending;
     if recovered {
         tx.withdraw_approvals(&task, "server").await?;
     }
-    if was != AttemptState::Paused {
+    // One that waits for a rate limit waits on: whoever takes it does not ask before that has passed.
+    let parked = was == AttemptState::Waiting
+        && task.waiting_for == Some(WaitingFor::RateLimit)
+        && task.resume_at.is_some_and(|until| until > now());
+    if was != AttemptState::Paused && !parked {
         sqlx::query("UPDATE tasks SET waiting_for = NULL, resume_at = NULL WHERE id = ?")
             .bind(task_id)
             .execute(&mut *tx.conn)
@@ -169,15 +195,14 @@ async fn claim(
         tx.transition(&task, AttemptState::Running, reason).await?;
     }
     let usage = attempt_usage(tx.conn, task_id, task.attempt).await?;
-    let spec = spec(tx.conn, &task, row.try_get("prompt")?).await?;
+    let month = match month_usd {
+        Some(limit) => Some(budget(tx.conn, task.user_id, limit).await?),
+        None => None,
+    };
+    let spec = AttemptSpec { month, ..spec(tx.conn, &task, row.try_get("prompt")?).await? };
     let own: Option<String> = row.try_get("session_id")?;
     Ok(Some(Claim {
-        lease: Lease {
-            task_id,
-            attempt: row.try_get("number")?,
-            epoch: number(&row, "lease_epoch")?.unwrap_or_default(),
-            ttl_secs: taker.lease_secs,
-        },
+        lease: Lease { task_id, attempt: row.try_get("number")?, epoch, ttl_secs: taker.lease_secs },
         spec,
         begun: own.is_some(),
         launched: row.try_get("launched")?,
@@ -207,9 +232,10 @@ async fn spec(conn: &mut SqliteConnection, task: &Task, prompt: String) -> Resul
         prompt,
         permission_mode: task.permission_mode,
         sandbox: optional_word(&row, "sandbox")?,
-        budget_usd: budget.map(|usd| (usd - task.metadata.estimated_cost.unwrap_or_default()).max(0.0)),
+        budget_usd: budget.map(|usd| usd - task.metadata.estimated_cost.unwrap_or_default()),
         max_turns: row.try_get("max_turns")?,
         timeout_secs: number(&row, "timeout_secs")?,
+        month: None,
         environment: serde_json::from_str(&environment).map_err(|e| StoreError::Corrupt(e.to_string()))?,
         bundle: bundle.map(|id| BundleSource { id, repository: bundles::repository(task.user_id, root.as_deref()) }),
     })

@@ -18,6 +18,7 @@ mod placement;
 mod prune;
 mod restored;
 mod rows;
+mod spending;
 mod steady;
 mod tasks;
 mod texts;
@@ -84,6 +85,8 @@ pub struct Store {
     trouble: Trouble,
     /// For leases.
     steady: Steady,
+    /// US dollars that each user may spend in a calendar month.
+    month_usd: Option<f64>,
 }
 
 impl Store {
@@ -131,7 +134,8 @@ impl Store {
         let checkpoints = Checkpoints::start(&options).await.map_err(|error| error.seen_at(path))?;
         let writer =
             writer::Writer::start(connection, hub.clone(), trouble.clone(), checkpoints.clone(), WRITER_QUEUE)?;
-        Ok(Self { reads, writer, checkpoints, hub, pages: Arc::default(), trouble, steady: Steady::start() })
+        let (pages, steady) = (Arc::default(), Steady::start());
+        Ok(Self { reads, writer, checkpoints, hub, pages, trouble, steady, month_usd: None })
     }
 
     pub fn hub(&self) -> &Arc<Hub> {

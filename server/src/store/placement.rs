@@ -30,6 +30,8 @@ pub struct Candidate {
     pub machine_id: Option<Uuid>,
     /// Its workspace is there.
     pub pinned: bool,
+    /// Somebody has worked on it.
+    pub begun: bool,
     /// Who had it last, and has let its lease expire.
     pub holder: Option<Uuid>,
     /// Why it could not run when it was last looked at.
@@ -41,10 +43,13 @@ pub struct Candidate {
 pub struct Loads {
     pub by_user: HashMap<Uuid, u32>,
     pub by_holder: HashMap<Uuid, u32>,
+    /// Users who may spend nothing more in this month, and what there is to say of it.
+    pub exhausted: HashMap<Uuid, String>,
 }
 
 const CANDIDATE: &str = "a.rowid AS place, a.task_id, a.number, a.user_id, a.holder, t.agent, t.labels, t.repo_url, \
-     t.repo_path IS NOT NULL AS is_local, t.wanted_executor, t.executor, t.machine_id, t.pinned, t.pending_reason";
+     t.repo_path IS NOT NULL AS is_local, t.wanted_executor, t.executor, t.machine_id, t.pinned, t.pending_reason, \
+     a.state <> 'pending' AS begun";
 
 impl Store {
     /// How many attempts users and holders have at work.
@@ -56,7 +61,7 @@ impl Store {
         )
         .fetch_all(&self.reads)
         .await?;
-        let mut loads = Loads::default();
+        let mut loads = Loads { exhausted: self.exhausted().await?, ..Loads::default() };
         for (user, holder, count) in rows {
             *loads.by_user.entry(user).or_default() += count;
             if let Some(holder) = holder {
@@ -154,6 +159,7 @@ fn from_row(row: &SqliteRow) -> Result<Candidate, StoreError> {
         executor: word(row, "executor")?,
         machine_id: row.try_get("machine_id")?,
         pinned: row.try_get("pinned")?,
+        begun: row.try_get("begun")?,
         holder: row.try_get("holder")?,
         reason: row.try_get("pending_reason")?,
     })

@@ -22,7 +22,9 @@ pub struct Idempotency {
 
 impl Store {
     /// Stores a task, its first attempt and its first event. The same key gives the same task; `true` means that it is new.
+    /// Refused where the user's month is spent: it would wait for weeks.
     pub async fn create_task(&self, new: NewTask, key: Option<Idempotency>) -> Result<(Task, bool), StoreError> {
+        self.require_money(new.user_id).await?;
         let at = now();
         let asked = EventData::Message { text: new.description.clone(), from: new.user_name.clone() };
         let written = write(new.id, 1, 1, [(at, asked)])?;

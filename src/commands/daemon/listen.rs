@@ -85,6 +85,7 @@ pub async fn serve(
         policy: machine.policy,
         repositories: settings.repositories.clone(),
         bundle_limit: settings.max_bundle.unwrap_or(BUNDLE_LIMIT),
+        month_usd: settings.month_usd,
         retention: retention(settings),
         voice: settings.voice.clone(),
         voice_reload: None,

@@ -204,6 +204,7 @@ async fn serve(context: &Context, args: Args) -> CommandResult {
         retention: retention(settings),
         policy: policy(settings, args.runtime_dir.as_deref(), args.sandbox),
         bundle_limit: settings.max_bundle.unwrap_or(BUNDLE_LIMIT),
+        month_usd: settings.month_usd,
         voice: settings.voice.clone(),
         voice_reload: Some(VoiceReload(Arc::new({
             let path = settings.path.clone();

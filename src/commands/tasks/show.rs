@@ -47,6 +47,9 @@ fn lines(task: &Task, machine: Option<String>, width: Option<usize>) -> Vec<Line
     if let Some(reason) = &task.pending_reason {
         row("waits", plain(text::clean_line(reason)));
     }
+    if let Some(when) = task.resume_at {
+        row("goes on", plain(text::moment(when)));
+    }
     if let Some(reason) = task.end_reason {
         row("ended", plain(crate::render::ended(reason).to_owned()));
     }

@@ -276,6 +276,7 @@ fn fact_lines(task: &Task, width: usize, state: &State) -> Vec<Line> {
     fact("created", text::moment(task.created_at));
     fact("started", task.started_at.map(text::moment).unwrap_or_default());
     fact("ended", task.completed_at.map(text::moment).unwrap_or_default());
+    fact("held back", task.pending_reason.as_deref().map(text::clean_line).unwrap_or_default());
     fact("goes on", task.resume_at.map(text::moment).unwrap_or_default());
     fact("time", elapsed(task, state.now).map(text::duration).unwrap_or_default());
     fact("cost", task.metadata.estimated_cost.map(text::money).unwrap_or_default());

@@ -82,6 +82,10 @@ pub struct System {
     pub error_status: Option<u16>,
     #[serde(deserialize_with = "lenient")]
     pub error: Option<String>,
+    /// Of the whole process so far, with the subtype `cost`, which the demo agent writes: Claude Code tells its cost at the
+    /// end of a turn.
+    #[serde(deserialize_with = "lenient")]
+    pub total_cost_usd: Option<f64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -150,6 +150,10 @@ impl Translator {
                 }
                 actions.push(Action::Emit(Output::Started { session_id: system.session_id, model: system.model }));
             }
+            "cost" => {
+                self.cost(system.total_cost_usd);
+                actions.push(Action::Emit(Output::Usage(self.usage)));
+            }
             "api_retry" => {
                 let rate_limited = system.error_status == Some(429);
                 actions.push(Action::Emit(Output::Retrying { rate_limited }));
@@ -312,13 +316,15 @@ impl Translator {
         }
     }
 
+    fn cost(&mut self, total: Option<f64>) {
+        // An interrupted turn may report less than was told before.
+        let told = total.filter(|cost| cost.is_finite());
+        self.usage.cost_usd = told.map_or(self.usage.cost_usd, |cost| cost.max(self.usage.cost_usd));
+    }
+
     /// Cost and the models' tokens are those of the whole process; where the latter are missing, turns are added up.
     fn count(&mut self, result: &TurnResult) {
-        self.usage.cost_usd =
-            result.total_cost_usd.filter(|cost| cost.is_finite()).map_or(self.usage.cost_usd, |cost| {
-                // An interrupted turn may report less than was told before.
-                cost.max(self.usage.cost_usd)
-            });
+        self.cost(result.total_cost_usd);
         if result.model_usage.is_empty() {
             let turn = &result.usage;
             let input = [turn.input_tokens, turn.cache_creation_input_tokens, turn.cache_read_input_tokens];

@@ -122,6 +122,21 @@ impl Program {
                 self.cost += usd;
                 self.check_budget()?;
             }
+            Step::Overspend(usd) => {
+                self.cost += usd;
+                self.keeps_budget = false;
+                self.wire.line(json!({"type": "system", "subtype": "cost", "total_cost_usd": self.cost}));
+            }
+            Step::Tokens(count) => {
+                self.tokens += u64::from(count);
+                self.priced = false;
+            }
+            Step::Limited(seconds) => {
+                let passed = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_secs() + u64::from(seconds);
+                let info = json!({"status": "rejected", "resetsAt": passed});
+                self.wire.line(json!({"type": "rate_limit_event", "rate_limit_info": info}));
+                return Err(Stop::Limited);
+            }
             Step::Fail => return Err(Stop::Failed),
             // Not even an interrupt is heard.
             Step::Hang => loop {

@@ -76,6 +76,8 @@ pub(super) enum Stop {
     Failed,
     Budget,
     Turns,
+    /// The model's service refuses for its rate.
+    Limited,
 }
 
 /// The running agent.
@@ -98,6 +100,11 @@ pub(super) struct Program {
     pub(super) edits_allowed: bool,
     pub(super) commands_allowed: bool,
     pub(super) cost: f64,
+    /// Tokens that it claims to have used in this turn.
+    pub(super) tokens: u64,
+    pub(super) keeps_budget: bool,
+    /// Whether it tells what it costs.
+    pub(super) priced: bool,
     tools: u32,
     pub(super) denials: Vec<Value>,
 }
@@ -131,6 +138,9 @@ impl Program {
             // Its own commands are known to be harmless; only the mode that asks for everything asks for them.
             commands_allowed: allowed,
             cost: 0.0,
+            tokens: 0,
+            keeps_budget: true,
+            priced: true,
             tools: 0,
             denials: Vec::new(),
         }
@@ -214,7 +224,11 @@ impl Program {
     }
 
     pub(super) fn check_budget(&self) -> Result<(), Stop> {
-        if self.options.budget.is_some_and(|budget| self.cost > budget) { Err(Stop::Budget) } else { Ok(()) }
+        if self.keeps_budget && self.options.budget.is_some_and(|budget| self.cost > budget) {
+            Err(Stop::Budget)
+        } else {
+            Ok(())
+        }
     }
 
     /// Works on the first message, and on those that come meanwhile. Gives the last words.
@@ -232,7 +246,7 @@ impl Program {
         let end = self.work(&mut work);
         if let Err(stop) = end {
             match stop {
-                Stop::Interrupted => work.interrupt(),
+                Stop::Interrupted | Stop::Limited => work.interrupt(),
                 // Told to go on, it fails again.
                 Stop::Failed => {}
                 Stop::Budget | Stop::Turns => work = Work::default(),
@@ -296,9 +310,12 @@ impl Program {
     fn report(&mut self, end: Result<String, Stop>) {
         let denials = std::mem::take(&mut self.denials);
         let mut result = json!({
-            "type": "result", "num_turns": self.tools, "total_cost_usd": self.cost, "usage": {},
+            "type": "result", "num_turns": self.tools, "usage": {"input_tokens": std::mem::take(&mut self.tokens)},
             "permission_denials": denials, "is_error": end.is_err(), "terminal_reason": "completed",
         });
+        if self.priced {
+            result["total_cost_usd"] = json!(self.cost);
+        }
         let (subtype, errors) = match &end {
             Ok(summary) => {
                 result["result"] = json!(summary);
@@ -307,6 +324,10 @@ impl Program {
             Err(Stop::Interrupted) => {
                 result["terminal_reason"] = json!("aborted_tools");
                 ("error_during_execution", None)
+            }
+            Err(Stop::Limited) => {
+                result["api_error_status"] = json!(429);
+                ("success", Some("The model's service refuses requests for their rate.".to_owned()))
             }
             Err(Stop::Failed) => ("error_during_execution", Some("Demo agent: I was told to fail.".to_owned())),
             Err(Stop::Budget) => {
@@ -362,9 +383,9 @@ impl Work {
         work
     }
 
-    /// Prepares to go on later. A wait that was cut short is not taken up again.
+    /// Prepares to go on later. A wait that was cut short is not taken up again, and neither is a refusal.
     fn interrupt(&mut self) {
-        if matches!(self.steps.front(), Some(Step::Sleep(_) | Step::Hang)) {
+        if matches!(self.steps.front(), Some(Step::Sleep(_) | Step::Limited(_) | Step::Hang)) {
             self.steps.pop_front();
             self.done += 1;
         }

@@ -18,7 +18,10 @@
 //! | `[[stderr BYTES]]` | prints that much on standard error |
 //! | `[[invalid-utf8]]` | says something that is no UTF-8 |
 //! | `[[daemonize]]` | leaves a process in a session of its own behind, and prints its id |
-//! | `[[spend USD]]` | claims to have spent that much |
+//! | `[[spend USD]]` | claims to have spent that much, and keeps its budget |
+//! | `[[overspend USD]]` | claims at once to have spent that much, and keeps no budget from then on |
+//! | `[[tokens N]]` | claims to have used so many tokens, and tells no cost from then on |
+//! | `[[limited SECONDS]]` | is refused by the model's service for its rate, until so many seconds have passed |
 //! | `[[fail]]` | fails |
 //! | `[[hang]]` | never answers again |
 
@@ -54,6 +57,9 @@ pub enum Step {
     InvalidUtf8,
     Daemonize,
     Spend(f64),
+    Overspend(f64),
+    Tokens(u32),
+    Limited(u32),
     Fail,
     Hang,
 }
@@ -71,7 +77,13 @@ impl Step {
             Self::Question => "Ask which way to go".into(),
             Self::Output(_) | Self::Noise(_) | Self::Stderr(_) => "Print a lot".into(),
             Self::Daemonize => "Start a process that stays".into(),
-            Self::Sleep(_) | Self::Spend(_) | Self::Fail | Self::Hang => "Do as told".into(),
+            Self::Sleep(_)
+            | Self::Spend(_)
+            | Self::Overspend(_)
+            | Self::Tokens(_)
+            | Self::Limited(_)
+            | Self::Fail
+            | Self::Hang => "Do as told".into(),
         }
     }
 }
@@ -143,12 +155,19 @@ fn directive(text: &str) -> Step {
         ("stderr", bytes) => bytes.parse().ok().map(Step::Stderr),
         ("invalid-utf8", _) => Some(Step::InvalidUtf8),
         ("daemonize", _) => Some(Step::Daemonize),
-        ("spend", usd) => usd.parse().ok().filter(|usd: &f64| usd.is_finite() && *usd >= 0.0).map(Step::Spend),
+        ("spend", usd) => money(usd).map(Step::Spend),
+        ("overspend", usd) => money(usd).map(Step::Overspend),
+        ("tokens", count) => count.parse().ok().map(Step::Tokens),
+        ("limited", seconds) => seconds.parse().ok().map(Step::Limited),
         ("fail", _) => Some(Step::Fail),
         ("hang", _) => Some(Step::Hang),
         _ => None,
     };
     known.unwrap_or_else(|| Step::Say(format!("I do not understand the directive `{text}`.")))
+}
+
+fn money(usd: &str) -> Option<f64> {
+    usd.parse().ok().filter(|usd: &f64| usd.is_finite() && *usd >= 0.0)
 }
 
 fn events(argument: &str) -> Option<Step> {

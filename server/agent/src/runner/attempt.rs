@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use cadence_protocol::{AttemptEnd, Claim, Command, EndReason, EventData, FrameBody, Lease, LiveState, TaskStatus};
+use cadence_protocol::{
+    AttemptEnd, Claim, Command, EndReason, EventData, FrameBody, Lease, LiveState, TaskStatus, Timestamp, WaitingFor,
+};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -13,9 +15,10 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::bounds::{self, Kept};
-use super::drive::{Drive, Verdict};
+use super::drive::{Drive, LONGEST_WAIT, Verdict};
 use super::report::{Reporter, insist};
 use super::slots::Slot;
+use super::spending::Spending;
 use super::steer::{Held, Steering, Untaken};
 use super::{Runner, clock::Clock};
 use crate::fault::{self, Point};
@@ -59,7 +62,12 @@ enum Leave {
 pub async fn run<S: TaskSource>(runner: Arc<Runner<S>>, claim: Claim, slot: Slot) {
     let lease = claim.lease;
     let lost = CancellationToken::new();
-    let state = if claim.task.status == TaskStatus::Paused { LiveState::Paused } else { LiveState::Running };
+    let parked = parked(&claim, Timestamp::now_utc());
+    let state = match claim.task.status {
+        TaskStatus::Paused => LiveState::Paused,
+        _ if parked.is_some() => LiveState::Waiting,
+        _ => LiveState::Running,
+    };
     let last = claim.last_source_seq;
     let reporter = Reporter::start(runner.source.clone(), lease, last, state, slot, lost.clone());
     let limit = runner.policy.wall_clock(claim.spec.timeout_secs).map(Duration::from_secs);
@@ -70,7 +78,7 @@ pub async fn run<S: TaskSource>(runner: Arc<Runner<S>>, claim: Claim, slot: Slot
         tokio::spawn(listen(runner.source.clone(), lease, lost.clone(), commands)),
     ]);
     tracing::info!(task = %lease.task_id, attempt = lease.attempt, recovered = claim.recovered, "attempt begins");
-    let steering = Steering::new(inbox, state == LiveState::Paused);
+    let steering = Steering::new(inbox, state == LiveState::Paused, parked);
     let leave = tokio::select! {
         leave = whole(&runner, claim, &reporter, steering, &clock) => leave,
         () = lost.cancelled() => {
@@ -98,10 +106,19 @@ pub async fn run<S: TaskSource>(runner: Arc<Runner<S>>, claim: Claim, slot: Slot
         Leave::End(end) => {
             tracing::info!(task = %lease.task_id, attempt = lease.attempt, reason = %end.reason, "attempt ends");
             reporter.close().await;
+            // What it worked since the last beat counts, too.
+            let _ = runner.source.heartbeat(&lease, clock.worked(Instant::now())).await;
             insist(&lost, "finish", || runner.source.finish(&lease, end.clone())).await;
             fault::reached(Point::Ended).await;
         }
     }
+}
+
+/// Until when an attempt that waited for a rate limit as what ran it died waits on.
+fn parked(claim: &Claim, now: Timestamp) -> Option<Instant> {
+    let at = claim.task.resume_at.filter(|_| claim.task.waiting_for == Some(WaitingFor::RateLimit))?;
+    let left = Duration::try_from(at - now).ok().filter(|left| !left.is_zero())?;
+    Some(Instant::now() + left.min(LONGEST_WAIT))
 }
 
 /// Kills what is left of an attempt's processes.
@@ -160,7 +177,7 @@ async fn whole<S: TaskSource>(
     };
     let prepared = tokio::select! {
         prepared = prepare(runner, &claim, (&mut environment, &program), reporter) => prepared,
-        reason = steering.cancelled(reporter) => Err(AttemptEnd::new(EndReason::Cancelled, reason)),
+        (reason, summary) = steering.ended(reporter) => Err(AttemptEnd::new(reason, summary)),
         () = runner.closing.cancelled() => return Leave::Closing,
     };
     // Nobody else writes there until the attempt has ended.
@@ -172,7 +189,7 @@ async fn whole<S: TaskSource>(
     let for_git = runner.workspaces.agent_variables(&workspace.origin, &environment);
     environment.extend(for_git);
 
-    let mut usage = claim.usage;
+    let mut spending = Spending::new(&claim);
     // One that was launched has perhaps worked; whether it did, its session says.
     let mut unsure = !claim.begun && claim.launched.is_some();
     let known = if unsure { &claim.launched } else { &claim.session_id };
@@ -180,22 +197,21 @@ async fn whole<S: TaskSource>(
     let mut prompt = if claim.begun || unsure { CONTINUE.to_owned() } else { claim.spec.prompt.clone() };
     let mut deaths = Vec::new();
     let (reason, summary) = loop {
-        match steering.hold(reporter, &runner.closing).await {
+        match steering.hold(reporter, clock, &runner.closing).await {
             // Somebody who says something else than to go on is not contradicted.
             Held::Resumed if prompt == UNPAUSED && steering.messages.is_empty() => {
                 prompt = format!("{UNPAUSED} {GO_ON}")
             }
             Held::Resumed => {}
-            Held::Cancelled(reason) => break (EndReason::Cancelled, reason),
+            Held::Ended(reason, summary) => break (reason, summary),
             Held::Closing => {
                 kept.leave();
                 return Leave::Closing;
             }
         }
-        let spent = usage.cost_usd - claim.usage.cost_usd;
-        let budget_usd = claim.spec.budget_usd.map(|usd| usd - spent);
-        if budget_usd.is_some_and(|usd| usd <= 0.0) {
-            break (EndReason::Budget, "The task's budget is spent.".to_owned());
+        let now = Timestamp::now_utc();
+        if spending.is_spent(now) {
+            break (EndReason::Budget, spending.sentence(now).unwrap_or_default());
         }
         let prompt_id = Uuid::new_v4();
         let launch = Launch {
@@ -207,7 +223,7 @@ async fn whole<S: TaskSource>(
             session: session.clone(),
             model: Some(claim.task.model.clone()).filter(|model| !model.is_empty()),
             permission: claim.spec.permission_mode,
-            budget_usd,
+            budget_usd: spending.left(now),
             max_turns: claim.spec.max_turns,
             environment: environment.clone(),
             host: runner.program.clone(),
@@ -230,9 +246,9 @@ async fn whole<S: TaskSource>(
         fault::reached(Point::Launched).await;
         let first = (prompt_id, std::mem::take(&mut steering.messages));
         let source = runner.source.clone();
-        let drive = Drive::new(source, claim.lease, started.input.clone(), reporter, clock, usage, first);
-        let (verdict, used) = steering.drive(started, drive, &runner.closing).await;
-        usage = used;
+        let drive = Drive::new(source, claim.lease, started.input.clone(), reporter, clock, spending, first);
+        let (verdict, spent) = steering.drive(started, drive, &runner.closing).await;
+        spending = spent;
         let mut paused = None;
         match verdict {
             Verdict::End(reason, summary) => break (reason, summary),

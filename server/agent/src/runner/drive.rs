@@ -1,35 +1,30 @@
 //! One agent process: its outputs become reports, commands become its input.
 
+mod limits;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use cadence_protocol::{
-    ApprovalKind, Command, CommandBody, Decision, EndReason, EventData, FrameBody, Lease, LiveState, Timestamp, Usage,
-    WaitingFor,
+    ApprovalKind, Command, CommandBody, Decision, EndReason, EventData, FrameBody, Lease, LiveState, WaitingFor,
 };
-use time::format_description::well_known::Rfc3339;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::clock::Clock;
 use super::report::Reporter;
+use super::spending::Spending;
 use super::steer::Untaken;
 use crate::fault::{self, Point};
 use crate::host::{LIMIT_REACHED, told_limit};
 use crate::{Denial, Input, Output, TaskSource, TurnEnd, TurnOutcome};
 
-/// What an agent is told when the wait for a rate limit is over.
-const GO_ON: &str = "Go on with the task where you left off.";
+pub use limits::{LIMITED, LONGEST_WAIT};
+
 /// How long an agent may take to stop its turn for a pause, and how long to end once it has.
 const PAUSE_LIMIT: Duration = Duration::from_secs(10);
-/// Wait for a rate limit that names no time: the first, and the longest that doubling leads to. No wait is shorter than the
-/// first, so that a clock that is wrong does not make it hammer.
-const BACK_OFF: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(600));
-/// Longest wait for a rate limit, whatever the service says.
-const LONGEST_WAIT: Duration = Duration::from_secs(7 * 24 * 3600);
-
 /// How long an agent that is to end may take to stop its turn.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 /// How long a done agent may be silent while commands of its own still run in the background. A build tells it when it ends;
@@ -89,10 +84,7 @@ pub struct Drive<'a, S> {
     input: mpsc::Sender<Input>,
     reporter: &'a Reporter,
     clock: &'a Clock,
-    /// Money and tokens of this attempt, those of this process included.
-    usage: Usage,
-    /// Those before this process.
-    before: Usage,
+    spending: Spending,
     /// Id and model.
     session: Option<(String, Option<String>)>,
     prompt: Uuid,
@@ -107,30 +99,32 @@ pub struct Drive<'a, S> {
     done: Option<(Instant, String)>,
     kill_at: Option<Instant>,
     parks: u32,
+    /// Until when the model's service refuses, where nothing was asked of it since.
+    passes: Option<Instant>,
     /// Whether the model's service refused for its rate, and nothing has come from it since.
     limited: bool,
 }
 
 impl<'a, S: TaskSource> Drive<'a, S> {
-    /// `prompt` is the id of the first message, `carries` what it carries out; `before` the attempt's usage until now.
+    /// `prompt` is the id of the first message, `carries` what it carries out; `spending` that of the attempt until now.
     pub fn new(
         source: Arc<S>,
         lease: Lease,
         input: mpsc::Sender<Input>,
         reporter: &'a Reporter,
         clock: &'a Clock,
-        before: Usage,
+        mut spending: Spending,
         prompt: (Uuid, Vec<Untaken>),
     ) -> Self {
         clock.start(Instant::now());
+        spending.begin();
         Self {
             source,
             lease,
             input,
             reporter,
             clock,
-            usage: before,
-            before,
+            spending,
             session: None,
             prompt: prompt.0,
             approvals: BTreeMap::new(),
@@ -141,6 +135,7 @@ impl<'a, S: TaskSource> Drive<'a, S> {
             done: None,
             kill_at: None,
             parks: 0,
+            passes: None,
             limited: false,
         }
     }
@@ -156,10 +151,6 @@ impl<'a, S: TaskSource> Drive<'a, S> {
 
     pub fn deadline(&self) -> Option<Instant> {
         self.clock.deadline()
-    }
-
-    pub fn parked(&self) -> Option<Instant> {
-        if let Phase::Parked { until } = self.phase { Some(until) } else { None }
     }
 
     pub fn pause_limit(&self) -> Option<Instant> {
@@ -183,8 +174,8 @@ impl<'a, S: TaskSource> Drive<'a, S> {
         }
     }
 
-    pub fn usage(&self) -> Usage {
-        self.usage
+    pub fn spending(&self) -> &Spending {
+        &self.spending
     }
 
     /// What the agent was to be told and has not taken.
@@ -290,14 +281,7 @@ impl<'a, S: TaskSource> Drive<'a, S> {
                 }
                 self.stir().await;
             }
-            Output::Usage(usage) => {
-                self.usage = Usage {
-                    cost_usd: self.before.cost_usd + usage.cost_usd,
-                    input_tokens: self.before.input_tokens + usage.input_tokens,
-                    output_tokens: self.before.output_tokens + usage.output_tokens,
-                };
-                self.reporter.frame(FrameBody::Usage { usage: self.usage }).await;
-            }
+            Output::Usage(usage) => self.used(usage).await,
             Output::Retrying { rate_limited } => self.limited = rate_limited,
             Output::TurnEnd(end) => self.turn_end(end).await,
             Output::Exited { .. } => {}
@@ -332,16 +316,24 @@ impl<'a, S: TaskSource> Drive<'a, S> {
         self.denials.extend(end.denials);
         self.denials.truncate(MAX_DENIALS);
         let follows = !self.sent.is_empty() || end.background > 0;
-        let pausing = match self.phase {
+        self.say_blind(end.outcome == TurnOutcome::Success).await;
+        let pausing = match &self.phase {
+            Phase::Ending(EndReason::Budget, why) if end.outcome == TurnOutcome::Success && !follows => {
+                return self.done_by_then(why.clone(), end.summary).await;
+            }
             Phase::Ending(..) => return self.kill().await,
             Phase::Leaving { .. } => return,
-            Phase::Pausing { command, .. } => Some(command),
+            Phase::Pausing { command, .. } => Some(*command),
             Phase::Working | Phase::Parked { .. } => None,
         };
         match (pausing, end.outcome) {
             // What it was told before the pause still begins a turn, which is stopped as well.
             (Some(_), TurnOutcome::Success | TurnOutcome::Interrupted) if !self.sent.is_empty() => {}
-            (Some(command), TurnOutcome::Interrupted | TurnOutcome::RateLimited { .. }) => self.pause(command).await,
+            (Some(command), TurnOutcome::Interrupted) => self.pause(command).await,
+            (Some(command), TurnOutcome::RateLimited { retry_after_secs }) => {
+                self.refused(retry_after_secs);
+                self.pause(command).await;
+            }
             (Some(command), TurnOutcome::Success) if follows => self.pause(command).await,
             (_, TurnOutcome::Success | TurnOutcome::Interrupted) if !self.sent.is_empty() => {
                 self.show_approvals().await
@@ -382,21 +374,6 @@ impl<'a, S: TaskSource> Drive<'a, S> {
         self.send(Input::Close).await;
     }
 
-    /// Waits until the model's service takes requests again.
-    async fn park(&mut self, retry_after_secs: Option<u64>, why: String) {
-        self.limited = true;
-        let doubled = (BACK_OFF.0 * 2u32.saturating_pow(self.parks.min(10))).min(BACK_OFF.1);
-        let wait = retry_after_secs.map_or(doubled, Duration::from_secs).clamp(BACK_OFF.0, LONGEST_WAIT);
-        self.parks += 1;
-        self.phase = Phase::Parked { until: Instant::now() + wait };
-        let resume_at = (Timestamp::now_utc() + wait).format(&Rfc3339).ok();
-        self.reporter.show_until(LiveState::Waiting, Some(WaitingFor::RateLimit), resume_at, Some(why)).await;
-    }
-
-    pub async fn unpark(&mut self) {
-        self.tell(GO_ON.to_owned(), Vec::new()).await;
-    }
-
     /// Sends a message: taken in the turn that runs, or the beginning of a new one.
     async fn tell(&mut self, text: String, carries: Vec<Untaken>) {
         if !matches!(self.phase, Phase::Working) {
@@ -404,6 +381,7 @@ impl<'a, S: TaskSource> Drive<'a, S> {
             self.clock.start(Instant::now());
             self.reporter.show(LiveState::Running, None).await;
         }
+        self.passes = None;
         let id = Uuid::new_v4();
         self.sent.push(Sent { id, carries });
         self.send(Input::Message { id, text }).await;
@@ -415,6 +393,7 @@ impl<'a, S: TaskSource> Drive<'a, S> {
         match command.body {
             // Acknowledged by the attempt's end, so that it is not lost before that.
             CommandBody::Cancel { reason } => self.end(EndReason::Cancelled, format!("Cancelled {reason}.")).await,
+            CommandBody::Stop { reason, summary } => self.end(reason, summary).await,
             CommandBody::Pause if self.turn || !self.sent.is_empty() => {
                 let until = Instant::now() + PAUSE_LIMIT;
                 self.phase = Phase::Pausing { command: command.id, until };
@@ -444,16 +423,6 @@ impl<'a, S: TaskSource> Drive<'a, S> {
             let (decision, by) = (Decision::Withdrawn, "agent".to_owned());
             self.reporter.event(EventData::ApprovalResolved { approval_id, decision, by, answer: None }).await;
         }
-    }
-
-    pub async fn out_of_time(&mut self) {
-        let (reason, text) = if self.limited {
-            (EndReason::RateLimited, "The time ended while the model's service refused requests for their rate.")
-        } else {
-            (EndReason::TimedOut, "The time ended.")
-        };
-        self.clock.stop(Instant::now());
-        self.end(reason, text.into()).await;
     }
 
     /// The process is gone: how it ended.

@@ -8,6 +8,7 @@ mod clock;
 mod drive;
 mod report;
 mod slots;
+mod spending;
 mod steer;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use cadence_protocol::{EventData, Frame, FrameBody, Lease, LiveState, Timestamp, WaitingFor};
+use time::format_description::well_known::Rfc3339;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -110,6 +111,16 @@ impl Reporter {
         *self.shown.lock().unwrap_or_else(PoisonError::into_inner) = (state, waiting_for);
         self.slot.set(state == LiveState::Running);
         self.frame(FrameBody::State { state, waiting_for, resume_at, reason }).await;
+    }
+
+    /// Shows that a rate limit is waited for until then, unless that is shown already.
+    pub async fn show_limited(&self, until: Instant, reason: Option<String>) {
+        let state = (LiveState::Waiting, Some(WaitingFor::RateLimit));
+        if *self.shown.lock().unwrap_or_else(PoisonError::into_inner) != state {
+            let left = until.saturating_duration_since(Instant::now());
+            let resume_at = (Timestamp::now_utc() + left).format(&Rfc3339).ok();
+            self.show_until(state.0, state.1, resume_at, reason).await;
+        }
     }
 
     /// Waits until everything so far is stored.

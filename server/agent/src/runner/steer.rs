@@ -3,13 +3,16 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use cadence_protocol::{Command, CommandBody, LiveState, Usage};
+use cadence_protocol::{Command, CommandBody, EndReason, LiveState};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::drive::{Drive, Verdict};
+use super::clock::Clock;
+use super::drive::{Drive, LIMITED, Verdict};
 use super::report::Reporter;
+use super::spending::Spending;
 use crate::{Output, Session, TaskSource};
 
 /// How long an agent may take to end by itself once it has nothing to do.
@@ -22,10 +25,10 @@ pub struct Untaken {
     pub text: String,
 }
 
-/// What ended a pause before the agent was started.
+/// What ended a pause, or a wait for a rate limit, before the agent was started.
 pub enum Held {
     Resumed,
-    Cancelled(String),
+    Ended(EndReason, String),
     Closing,
 }
 
@@ -34,21 +37,23 @@ pub struct Steering {
     /// Commands that were received and not dealt with yet.
     kept: VecDeque<Command>,
     pub paused: bool,
+    /// Until when the model's service refuses for its rate; no agent is started before, unless it is told something new.
+    pub parked: Option<Instant>,
     /// What the agent that is started next is told beside its prompt.
     pub messages: Vec<Untaken>,
 }
 
 impl Steering {
-    pub fn new(inbox: mpsc::Receiver<Command>, paused: bool) -> Self {
-        Self { inbox, kept: VecDeque::new(), paused, messages: Vec::new() }
+    pub fn new(inbox: mpsc::Receiver<Command>, paused: bool, parked: Option<Instant>) -> Self {
+        Self { inbox, kept: VecDeque::new(), paused, parked, messages: Vec::new() }
     }
 
-    /// Deals with commands while there is no agent, until one cancels. May be dropped while it waits: a command stays in
+    /// Deals with commands while there is no agent, until one ends the attempt. May be dropped while it waits: a command stays in
     /// `kept` until it is dealt with, and dealing with it again does no harm.
-    pub async fn cancelled(&mut self, reporter: &Reporter) -> String {
+    pub async fn ended(&mut self, reporter: &Reporter) -> (EndReason, String) {
         loop {
-            if let Some(reason) = self.deal(reporter).await {
-                return reason;
+            if let Some(end) = self.deal(reporter).await {
+                return end;
             }
             match self.inbox.recv().await {
                 Some(command) => self.kept.push_back(command),
@@ -57,16 +62,29 @@ impl Steering {
         }
     }
 
-    /// Waits, without an agent, for as long as the attempt is paused.
-    pub async fn hold(&mut self, reporter: &Reporter, closing: &CancellationToken) -> Held {
+    /// Waits, without an agent, for as long as the attempt is paused, or the model's service refuses for its rate. That wait
+    /// is a part of the attempt's time, as it is with an agent.
+    pub async fn hold(&mut self, reporter: &Reporter, clock: &Clock, closing: &CancellationToken) -> Held {
         loop {
-            if let Some(reason) = self.deal(reporter).await {
-                return Held::Cancelled(reason);
+            if let Some((reason, summary)) = self.deal(reporter).await {
+                return Held::Ended(reason, summary);
             }
-            if !self.paused {
-                return Held::Resumed;
+            self.parked = self.parked.filter(|until| *until > Instant::now());
+            match self.parked {
+                _ if self.paused => clock.stop(Instant::now()),
+                Some(until) => {
+                    clock.start(Instant::now());
+                    reporter.show_limited(until, None).await;
+                }
+                None => {
+                    reporter.show(LiveState::Running, None).await;
+                    return Held::Resumed;
+                }
             }
+            let parked = self.parked.filter(|_| !self.paused);
             tokio::select! {
+                () = until(clock.deadline()) => return Held::Ended(EndReason::RateLimited, LIMITED.to_owned()),
+                () = until(parked) => {}
                 command = self.inbox.recv() => match command {
                     Some(command) => self.kept.push_back(command),
                     None => return Held::Closing,
@@ -76,11 +94,12 @@ impl Steering {
         }
     }
 
-    /// Deals with what is kept, in order; gives the reason of a cancel, which is acknowledged by the end of the attempt.
-    async fn deal(&mut self, reporter: &Reporter) -> Option<String> {
+    /// Deals with what is kept, in order; gives what ends the attempt, by which it is acknowledged.
+    async fn deal(&mut self, reporter: &Reporter) -> Option<(EndReason, String)> {
         while let Some(command) = self.kept.front().cloned() {
             match command.body {
-                CommandBody::Cancel { reason } => return Some(format!("Cancelled {reason}.")),
+                CommandBody::Cancel { reason } => return Some((EndReason::Cancelled, format!("Cancelled {reason}."))),
+                CommandBody::Stop { reason, summary } => return Some((reason, summary)),
                 CommandBody::Pause => {
                     self.paused = true;
                     reporter.show(LiveState::Paused, None).await;
@@ -88,12 +107,16 @@ impl Steering {
                 }
                 CommandBody::Resume { text: Some(text) } | CommandBody::Message { text, .. } => {
                     self.paused = false;
+                    self.parked = None;
                     reporter.show(LiveState::Running, None).await;
                     self.messages.push(Untaken { command: command.id, text });
                 }
                 CommandBody::Resume { text: None } => {
                     self.paused = false;
-                    reporter.show(LiveState::Running, None).await;
+                    match self.parked.filter(|until| *until > Instant::now()) {
+                        Some(until) => reporter.show_limited(until, None).await,
+                        None => reporter.show(LiveState::Running, None).await,
+                    }
                     reporter.acknowledge(command.id).await;
                 }
                 // Its request went with the process that had it.
@@ -110,9 +133,9 @@ impl Steering {
         session: Session,
         mut drive: Drive<'_, S>,
         closing: &CancellationToken,
-    ) -> (Verdict, Usage) {
+    ) -> (Verdict, Spending) {
         let mut output = session.output;
-        let mut end_by: Option<tokio::time::Instant> = None;
+        let mut end_by: Option<Instant> = None;
         let exit = loop {
             let ready = drive.takes_commands();
             if ready && let Some(command) = self.kept.pop_front() {
@@ -127,9 +150,11 @@ impl Steering {
                     None => break (None, String::new()),
                 },
                 command = self.inbox.recv() => match command {
-                    Some(command) if matches!(command.body, CommandBody::Cancel { .. }) => drive.obey(command).await,
+                    Some(command) if matches!(command.body, CommandBody::Cancel { .. } | CommandBody::Stop { .. }) => {
+                        drive.obey(command).await;
+                    }
                     Some(command) => self.kept.push_back(command),
-                    None => return (Verdict::Closing, drive.usage()),
+                    None => return (Verdict::Closing, drive.spending().clone()),
                 },
                 () = until(deadline), if !drive.is_ending() => drive.out_of_time().await,
                 () = until(drive.parked()) => drive.unpark().await,
@@ -145,23 +170,24 @@ impl Steering {
                 () = closing.cancelled() => {
                     if !drive.is_ending() {
                         self.messages = drive.untaken();
-                        return (Verdict::Closing, drive.usage());
+                        return (Verdict::Closing, drive.spending().clone());
                     }
                     break (None, String::new());
                 }
             }
             if drive.is_ending() && end_by.is_none() {
-                end_by = Some(tokio::time::Instant::now() + GRACE);
+                end_by = Some(Instant::now() + GRACE);
             }
         };
         let verdict = drive.exited(exit.0, &exit.1).await;
         self.paused = matches!(verdict, Verdict::Held(..));
+        self.parked = drive.passes();
         self.messages = drive.untaken();
-        (verdict, drive.usage())
+        (verdict, drive.spending().clone())
     }
 }
 
-async fn until(at: Option<tokio::time::Instant>) {
+async fn until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,

@@ -1,12 +1,14 @@
 //! A scripted agent between a scripted queue and the runner, in simulated time.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod limits;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use cadence_protocol::{
-    ApprovalKind, AttemptEnd, Claim, Command, CommandBody, Decision, EndReason, EventData, Frame, FrameBody, Lease,
-    LiveState, Usage, WaitingFor,
+    ApprovalKind, AttemptEnd, AttemptSpec, Claim, Command, CommandBody, Decision, EndReason, EventData, Frame,
+    FrameBody, Lease, LiveState, Usage, WaitingFor,
 };
 use serde_json::json;
 use tokio::sync::mpsc;
@@ -18,6 +20,7 @@ use super::clock::Clock;
 use super::drive::{Drive, Verdict};
 use super::report::Reporter;
 use super::slots::Slots;
+use super::spending::Spending;
 use super::steer::{Held, Steering, Untaken};
 use crate::{Denial, Input, Output, Session, SourceError, TaskSource, TurnEnd, TurnOutcome};
 
@@ -75,6 +78,10 @@ const LEASE: Lease = Lease { task_id: Uuid::nil(), attempt: 1, epoch: 1, ttl_sec
 impl World {
     /// An agent that was given its prompt, and with it these messages.
     fn new(limit: Option<u64>, carried: Vec<Untaken>) -> Self {
+        Self::bounded(limit, carried, Spending::default())
+    }
+
+    fn bounded(limit: Option<u64>, carried: Vec<Untaken>, spending: Spending) -> Self {
         let log = Arc::new(Log::default());
         let (commands, inbox) = mpsc::channel(16);
         let (input, heard) = mpsc::channel(16);
@@ -88,9 +95,9 @@ impl World {
                 let lost = CancellationToken::new();
                 let reporter = Reporter::start(log.clone(), LEASE, 0, LiveState::Running, slot, lost);
                 let clock = Clock::new(limit.map(Duration::from_secs), Duration::ZERO);
-                let mut steering = Steering::new(inbox, false);
+                let mut steering = Steering::new(inbox, false, None);
                 let first = (prompt, carried);
-                let drive = Drive::new(log, LEASE, input.clone(), &reporter, &clock, Usage::default(), first);
+                let drive = Drive::new(log, LEASE, input.clone(), &reporter, &clock, spending, first);
                 let (verdict, _) = steering.drive(Session { input, output }, drive, &closing).await;
                 reporter.flush().await;
                 Left { verdict, steering }
@@ -101,7 +108,11 @@ impl World {
 
     /// One that has begun to work.
     async fn working(limit: Option<u64>) -> Self {
-        let world = Self::new(limit, Vec::new());
+        Self::new(limit, Vec::new()).begun().await
+    }
+
+    async fn begun(self) -> Self {
+        let world = self;
         world.says(Output::Started { session_id: "s".into(), model: None }).await;
         world.says(Output::Taken(world.prompt)).await;
         world.says(words("hello")).await;
@@ -183,6 +194,10 @@ impl World {
         }
         panic!("not so often in {:?}", self.log.0.lock().unwrap());
     }
+}
+
+fn clock() -> Clock {
+    Clock::new(None, Duration::ZERO)
 }
 
 fn words(text: &str) -> Output {
@@ -331,7 +346,7 @@ async fn an_agent_that_does_not_stop_is_ended_and_held() {
     // It is held until somebody resumes it.
     let reporter = Reporter::start(log, LEASE, 9, LiveState::Paused, Slots::new(1).take(), CancellationToken::new());
     world.commands.send(Command { id: pause, task_id: LEASE.task_id, attempt: 1, body: message("go") }).await.unwrap();
-    let held = left.steering.hold(&reporter, &CancellationToken::new()).await;
+    let held = left.steering.hold(&reporter, &clock(), &CancellationToken::new()).await;
     assert!(matches!(held, Held::Resumed) && !left.steering.paused);
     assert_eq!(left.steering.messages, [Untaken { command: pause, text: "go".into() }]);
 }
@@ -349,7 +364,7 @@ async fn a_resume_that_comes_before_the_agent_has_stopped_ends_the_pause_after_i
     let mut left = world.exits().await;
     assert_eq!(left.verdict, Verdict::Held(Some("s".into()), pause));
     let reporter = Reporter::start(log, LEASE, 9, LiveState::Paused, Slots::new(1).take(), CancellationToken::new());
-    assert!(matches!(left.steering.hold(&reporter, &CancellationToken::new()).await, Held::Resumed));
+    assert!(matches!(left.steering.hold(&reporter, &clock(), &CancellationToken::new()).await, Held::Resumed));
 }
 
 #[tokio::test(start_paused = true)]
@@ -385,56 +400,6 @@ async fn a_cancel_gets_through_a_pause_and_is_acknowledged_by_the_end_alone() {
     world.reported(|body| *body == FrameBody::Usage { usage }).await;
     assert!(!world.is_acknowledged(cancel));
     assert_eq!(world.exits().await.verdict, Verdict::End(EndReason::Cancelled, "Cancelled by ann.".into()));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_rate_limit_is_waited_for_and_the_work_goes_on() {
-    let mut world = World::working(None).await;
-    let began = tokio::time::Instant::now();
-    world.ends_turn(TurnOutcome::RateLimited { retry_after_secs: Some(120) }, 0).await;
-    world.shows(LiveState::Waiting, Some(WaitingFor::RateLimit)).await;
-    world.hears_message().await;
-    assert_eq!(began.elapsed().as_secs(), 120);
-    world.shows(LiveState::Running, None).await;
-    // Whatever time the service names, it is neither hammered nor waited for beyond reason.
-    for (named, waited) in [(0, 15), (u64::MAX, 7 * 24 * 3600)] {
-        let began = tokio::time::Instant::now();
-        world.ends_turn(TurnOutcome::RateLimited { retry_after_secs: Some(named) }, 0).await;
-        world.hears_message().await;
-        assert_eq!(began.elapsed().as_secs(), waited);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_message_and_a_pause_end_the_wait_for_a_rate_limit() {
-    let mut world = World::working(None).await;
-    let limited = TurnOutcome::RateLimited { retry_after_secs: Some(3600) };
-    world.ends_turn(limited.clone(), 0).await;
-    world.shows(LiveState::Waiting, Some(WaitingFor::RateLimit)).await;
-    world.order(message("now")).await;
-    let (id, text) = world.hears_message().await;
-    assert_eq!(text, "now");
-    world.says(Output::Taken(id)).await;
-    world.ends_turn(limited, 0).await;
-    world.reports_waits(2).await;
-    let pause = world.order(CommandBody::Pause).await;
-    assert_eq!(world.hears().await, Input::Close);
-    assert_eq!(world.exits().await.verdict, Verdict::Held(Some("s".into()), pause));
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_time_ends_it_and_says_whether_the_rate_was_the_reason() {
-    let mut world = World::working(Some(60)).await;
-    assert_eq!(world.hears().await, Input::Interrupt);
-    // It does not stop, and is killed.
-    assert_eq!(world.hears().await, Input::Kill);
-    assert_eq!(world.exits().await.verdict, Verdict::End(EndReason::TimedOut, "The time ended.".into()));
-
-    let mut world = World::working(Some(60)).await;
-    world.says(Output::Retrying { rate_limited: true }).await;
-    assert_eq!(world.hears().await, Input::Interrupt);
-    assert_eq!(world.hears().await, Input::Kill);
-    assert!(matches!(world.exits().await.verdict, Verdict::End(EndReason::RateLimited, _)));
 }
 
 #[tokio::test(start_paused = true)]

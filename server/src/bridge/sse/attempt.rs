@@ -232,6 +232,10 @@ impl Work {
                 self.begin_cancel(reason, EndReason::Cancelled);
                 Vec::new()
             }
+            CommandBody::Stop { reason, summary } => {
+                self.begin_cancel(summary, reason);
+                Vec::new()
+            }
             // Not acknowledged: what is left at the end of an attempt begins the next.
             CommandBody::Message { .. } | CommandBody::Resume { text: Some(_) } => {
                 let note = "At an endpoint an agent cannot be told anything while it works; what was said begins a new \
@@ -357,7 +361,11 @@ impl Work {
     fn ended(&self, end: AttemptEnd) -> AttemptEnd {
         match &self.cancel {
             Some(cancel) if end.reason != EndReason::Done => {
-                AttemptEnd { reason: cancel.end, summary: format!("Cancelled {}.", cancel.reason), ..end }
+                let summary = match cancel.end {
+                    EndReason::Cancelled | EndReason::TimedOut => format!("Cancelled {}.", cancel.reason),
+                    _ => cancel.reason,
+                };
+                AttemptEnd { reason: cancel.end, summary, ..end }
             }
             _ => end,
         }
