@@ -1,6 +1,8 @@
 //! A clock on the wall that is set while a server works: the program runs with one that the story sets.
 #![cfg(target_os = "linux")]
 
+use std::fs;
+
 use cadence_fakes::messages::Scenario;
 use serde_json::{Value, json};
 

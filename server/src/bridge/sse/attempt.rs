@@ -363,7 +363,7 @@ impl Work {
             Some(cancel) if end.reason != EndReason::Done => {
                 let summary = match cancel.end {
                     EndReason::Cancelled | EndReason::TimedOut => format!("Cancelled {}.", cancel.reason),
-                    _ => cancel.reason,
+                    _ => cancel.reason.clone(),
                 };
                 AttemptEnd { reason: cancel.end, summary, ..end }
             }
