@@ -78,7 +78,7 @@ async fn target(own: Option<&String>, named: Option<PathBuf>) -> Result<PathBuf,
 
 /// Fetches the task's branch out of its workspace into a checkout of its repository.
 async fn bring(data: &Path, client: &Client, task: &Task, checkout: &Path) -> Result<(), CommandError> {
-    if !client.shares_disk() {
+    if !client.shares_disk() || task.machine_id.is_some() {
         return remote::bring(&client.rest()?, task, checkout).await.map(drop);
     }
     let id = task.short_id();

@@ -76,7 +76,8 @@ pub async fn bring(rest: &Rest, task: &Task, checkout: &Path) -> Result<Taken, C
 /// Brings the branch of a task that has ended home, where the current directory, or the checkout that was named, is of its
 /// repository. Gives the checkout, where there is one and something was done.
 pub async fn bring_home(client: &Client, task: &Task, named: Option<&Path>) -> Result<Option<PathBuf>, CommandError> {
-    if client.shares_disk() || !task.status.is_end() || task.metadata.files_changed.unwrap_or(0) == 0 {
+    let here = client.shares_disk() && task.machine_id.is_none();
+    if here || !task.status.is_end() || task.metadata.files_changed.unwrap_or(0) == 0 {
         return Ok(None);
     }
     let root = match named {

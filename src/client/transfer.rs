@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use cadence_protocol::Bundle;
+use cadence_protocol::{Bundle, Lease};
 use futures_util::StreamExt;
-use reqwest::Method;
 use reqwest::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use reqwest::multipart::{Form, Part};
+use reqwest::{Method, RequestBuilder};
 use tokio::fs::File;
 use tokio::io::AsyncWriteExt;
 use tokio_util::io::ReaderStream;
@@ -64,9 +65,12 @@ impl Rest {
 
     /// Writes the bundle of a task's branch to a file.
     pub async fn result(&self, task: Uuid, to: &Path) -> Result<(), CommandError> {
-        let unwritable =
-            |error: std::io::Error| CommandError::failed("the task's commits cannot be written").caused_by(error);
         let request = self.request(Method::GET, &["tasks", &task.to_string(), "bundle"], &())?.timeout(PATIENCE);
+        self.write(request, to).await
+    }
+
+    async fn write(&self, request: RequestBuilder, to: &Path) -> Result<(), CommandError> {
+        let unwritable = |error: std::io::Error| CommandError::failed("the commits cannot be written").caused_by(error);
         let mut response = self.send_request(request).await?;
         let mut file = File::create(to).await.map_err(unwritable)?;
         let mut size = 0;
@@ -78,5 +82,32 @@ impl Rest {
             file.write_all(&chunk).await.map_err(unwritable)?;
         }
         file.flush().await.map_err(unwritable)
+    }
+
+    /// Writes the bundle that a task starts from to a file.
+    pub async fn bundle(&self, id: Uuid, to: &Path) -> Result<(), CommandError> {
+        let request = self.request(Method::GET, &["bundles", &id.to_string()], &())?.timeout(PATIENCE);
+        self.write(request, to).await
+    }
+
+    /// Hands over what an attempt made: its diff, and its commits where there are some.
+    pub async fn hand_over(
+        &self,
+        lease: Lease,
+        base: &str,
+        diff: String,
+        bundle: Option<&Path>,
+    ) -> Result<(), CommandError> {
+        let unreadable = |error: std::io::Error| CommandError::failed("the commits cannot be read").caused_by(error);
+        let mut form = Form::new().text("diff", diff);
+        if let Some(bundle) = bundle {
+            let file = File::open(bundle).await.map_err(unreadable)?;
+            let size = file.metadata().await.map_err(unreadable)?.len();
+            let stream = reqwest::Body::wrap_stream(ReaderStream::with_capacity(file, 64 * 1024));
+            form = form.part("bundle", Part::stream_with_length(stream, size).file_name("bundle"));
+        }
+        let query = serde_json::json!({ "attempt": lease.attempt, "epoch": lease.epoch, "base": base });
+        let request = self.request(Method::PUT, &["tasks", &lease.task_id.to_string(), "result"], &query)?;
+        self.send_request(request.multipart(form).timeout(PATIENCE)).await.map(drop)
     }
 }

@@ -41,7 +41,11 @@ enum Action {
     Ls,
     /// Revoke a token: whoever has it is let in no longer
     #[command(after_help = "Example:\n  cadence tokens revoke 1a2b")]
-    Revoke { token: String },
+    Revoke {
+        /// Its name, or the first digits of its id
+        #[arg(value_name = "TOKEN")]
+        id: String,
+    },
 }
 
 pub async fn run(context: Context, args: Args) -> CommandResult {
@@ -73,8 +77,8 @@ pub async fn run(context: Context, args: Args) -> CommandResult {
                 context.terminal.print(&rows(&list, OffsetDateTime::now_utc(), context.terminal.columns()))?;
             }
         }
-        Action::Revoke { token } => {
-            let token = pick(&token, rest.tokens().await?)?;
+        Action::Revoke { id } => {
+            let token = pick(&id, rest.tokens().await?)?;
             rest.revoke_token(token.id).await?;
             if context.json {
                 context.terminal.json(&json!({ "revoked": token.id }))?;

@@ -438,7 +438,7 @@ mod tests {
 
     #[test]
     fn errors_say_the_line() {
-        insta::assert_snapshot!(message("agent = \"claude\"\nmodle = \"x\"\n"), @"config.toml, line 2: unknown field `modle`, expected one of `server`, `token_file`, `color`, `data_dir`, `listen`, `agent`, `agents`, `model`, `permission`, `budget`, `max_turns`, `timeout`, `environment`, `workers`, `warm_workspaces`, `keep_archived_days`, `keep_logs_days`, `voice`, `dashboard`");
+        insta::assert_snapshot!(message("agent = \"claude\"\nmodle = \"x\"\n"), @"config.toml, line 2: unknown field `modle`, expected one of `server`, `token_file`, `color`, `data_dir`, `listen`, `agent`, `agents`, `model`, `permission`, `budget`, `max_turns`, `timeout`, `environment`, `workers`, `labels`, `warm_workspaces`, `keep_archived_days`, `keep_logs_days`, `max_bundle_mb`, `remote`, `sandbox`, `limits`, `voice`, `dashboard`, `repositories`, `dependencies`, `git`, `bridge`");
         insta::assert_snapshot!(message("permission = \"bypass\"\n"), @"config.toml, line 1: unknown variant `bypass`, expected one of `ask`, `edits`, `all`");
         insta::assert_snapshot!(message("\n\ntimeout = \"soon\"\n"), @"config.toml, line 3: `soon` is no duration; write it like 30s, 10m or 1h30m");
         insta::assert_snapshot!(message("budget = -1.0\n"), @"config.toml, line 1: a budget must be more than nothing");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cadence_agent::workspace::Workspaces;
-use cadence_protocol::{BRIDGE_VERSION, BridgeFrame, DaemonFrame, Hello, MAX_BRIDGE_FRAME};
+use cadence_protocol::{BRIDGE_VERSION, BridgeFrame, Claim, DaemonFrame, Hello, MAX_BRIDGE_FRAME};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::value::RawValue;
@@ -15,10 +15,11 @@ use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::carry;
 use super::source::{Attempt, Source};
 use super::spool::Outcome;
-use crate::client::Endpoint;
 use crate::client::socket::{self, Break, Socket, back_off};
+use crate::client::{Endpoint, Rest};
 use crate::error::{CommandError, Exit};
 
 /// How long the server may take to answer the hello.
@@ -31,8 +32,6 @@ const SILENT: Duration = Duration::from_secs(25);
 const SEND: Duration = Duration::from_secs(30);
 /// Repositories that the server is told of.
 const MAX_REPOSITORIES: usize = 1000;
-/// Largest diff that is sent, in bytes.
-const MAX_DIFF: usize = 8 * 1024 * 1024;
 
 /// Who this machine is.
 #[derive(Clone, Debug)]
@@ -55,6 +54,8 @@ pub enum State {
 
 pub struct Link {
     pub endpoint: Endpoint,
+    /// For what is too large for the socket.
+    pub rest: Rest,
     pub identity: Identity,
     pub source: Arc<Source>,
     pub workspaces: Arc<Workspaces>,
@@ -194,8 +195,7 @@ impl Link {
             match frame {
                 BridgeFrame::Task(claim) => {
                     tracing::info!(task = %claim.task.id, attempt = claim.lease.attempt, "taken");
-                    self.source.offer(*claim);
-                    self.source.wake.notify_one();
+                    self.take(*claim);
                 }
                 BridgeFrame::Ack { task_id, attempt, epoch, source_seq } => {
                     if let Some(found) = self.source.find(task_id, attempt, epoch) {
@@ -240,11 +240,13 @@ impl Link {
     async fn speak(&self, sink: &mut Sink, mut answers: mpsc::Receiver<DaemonFrame>) -> Break {
         let mut deltas = self.deltas.lock().await;
         let mut pings = tokio::time::interval_at(Instant::now() + PING, PING);
-        let mut asked = false;
+        // On this connection.
+        let mut asked = None;
         loop {
             let wanted = self.source.wants();
             let sent = async {
-                if wanted && !asked {
+                // The runner may have asked again before this looked.
+                if wanted.is_some() && wanted != asked {
                     say(sink, &DaemonFrame::Want).await?;
                 }
                 for lease in self.source.returned() {
@@ -252,7 +254,7 @@ impl Link {
                     say(sink, &DaemonFrame::Release { task_id, attempt, epoch }).await?;
                 }
                 for attempt in self.source.attempts() {
-                    send_attempt(sink, &attempt).await?;
+                    self.send_attempt(sink, &attempt).await?;
                 }
                 while let Ok((task_id, text)) = deltas.try_recv() {
                     say(sink, &DaemonFrame::Delta { task_id, text }).await?;
@@ -262,7 +264,7 @@ impl Link {
             if let Err(end) = sent.await {
                 return end;
             }
-            asked = wanted;
+            asked = wanted.or(asked);
             tokio::select! {
                 () = self.source.wake.notified() => {}
                 answer = answers.recv() => {
@@ -282,39 +284,79 @@ impl Link {
     }
 }
 
-/// What an attempt's spool has to send.
-async fn send_attempt(sink: &mut Sink, attempt: &Attempt) -> Result<(), Break> {
-    let (task_id, number, epoch) = (attempt.lease.task_id, attempt.lease.attempt, attempt.lease.epoch);
-    if let Some(worked_ms) = attempt.beat() {
-        say(sink, &DaemonFrame::Heartbeat { task_id, attempt: Some(number), worked_ms }).await?;
+impl Link {
+    /// Hands an offer to the runner, when the commits that it starts from are here.
+    fn take(&self, claim: Claim) {
+        let Some(bundle) = claim.spec.bundle.as_ref().map(|bundle| bundle.id) else { return self.source.offer(claim) };
+        let (source, workspaces, rest) = (self.source.clone(), self.workspaces.clone(), self.rest.clone());
+        tokio::spawn(async move {
+            match carry::fetch(&rest, &workspaces, bundle).await {
+                Ok(()) => source.offer(claim),
+                Err(error) => {
+                    tracing::warn!(error = error.message(), task = %claim.task.id, "its commits cannot be had; it is given back");
+                    source.give_back(claim.lease);
+                }
+            }
+        });
     }
-    loop {
-        let batch = attempt.spool().batch();
-        let batch = match batch {
-            Ok(Some(batch)) => batch,
-            Ok(None) => break,
-            Err(error) => return Err(Break::Lost(format!("the spool cannot be read: {error}"))),
-        };
-        let frames: Result<Vec<&RawValue>, _> = batch.frames.iter().map(|json| serde_json::from_str(json)).collect();
-        let broken = |error: serde_json::Error| Break::Lost(format!("the spool cannot be read: {error}"));
-        let frames = frames.map_err(broken)?;
-        let report = Report { r#type: "report", task_id, attempt: number, epoch, frames };
-        let text = serde_json::to_string(&report).map_err(broken)?;
-        flush(sink.feed(Message::text(text))).await?;
-    }
-    let outcome = attempt.spool().outcome().cloned();
-    match outcome {
-        Some(Outcome::End { end }) => {
-            say(sink, &DaemonFrame::Completed { task_id, attempt: Some(number), epoch: Some(epoch), end }).await
+
+    /// Hands over what an attempt made, once; its end is sent after that.
+    fn carry(&self, attempt: &Arc<Attempt>) {
+        if !attempt.begins_to_carry() {
+            return;
         }
-        Some(Outcome::Release) => say(sink, &DaemonFrame::Release { task_id, attempt: number, epoch }).await,
-        None => Ok(()),
+        let (source, workspaces, rest, attempt) =
+            (self.source.clone(), self.workspaces.clone(), self.rest.clone(), attempt.clone());
+        tokio::spawn(async move {
+            let scratch = attempt.spool().directory().to_owned();
+            tokio::select! {
+                () = carry::hand_over(&rest, &workspaces, attempt.lease, &scratch) => {}
+                () = attempt.lost.cancelled() => {}
+            }
+            attempt.carried();
+            source.wake.notify_one();
+        });
+    }
+
+    /// What an attempt's spool has to send.
+    async fn send_attempt(&self, sink: &mut Sink, attempt: &Arc<Attempt>) -> Result<(), Break> {
+        let (task_id, number, epoch) = (attempt.lease.task_id, attempt.lease.attempt, attempt.lease.epoch);
+        if let Some(worked_ms) = attempt.beat() {
+            say(sink, &DaemonFrame::Heartbeat { task_id, attempt: Some(number), worked_ms }).await?;
+        }
+        loop {
+            let batch = attempt.spool().batch();
+            let batch = match batch {
+                Ok(Some(batch)) => batch,
+                Ok(None) => break,
+                Err(error) => return Err(Break::Lost(format!("the spool cannot be read: {error}"))),
+            };
+            let frames: Result<Vec<&RawValue>, _> =
+                batch.frames.iter().map(|json| serde_json::from_str(json)).collect();
+            let broken = |error: serde_json::Error| Break::Lost(format!("the spool cannot be read: {error}"));
+            let frames = frames.map_err(broken)?;
+            let report = Report { r#type: "report", task_id, attempt: number, epoch, frames };
+            let text = serde_json::to_string(&report).map_err(broken)?;
+            flush(sink.feed(Message::text(text))).await?;
+        }
+        if attempt.spool().end_is_due() && !attempt.is_there() {
+            self.carry(attempt);
+            return Ok(());
+        }
+        let outcome = attempt.spool().outcome().cloned();
+        match outcome {
+            Some(Outcome::End { end }) => {
+                say(sink, &DaemonFrame::Completed { task_id, attempt: Some(number), epoch: Some(epoch), end }).await
+            }
+            Some(Outcome::Release) => say(sink, &DaemonFrame::Release { task_id, attempt: number, epoch }).await,
+            None => Ok(()),
+        }
     }
 }
 
 async fn diff(workspaces: Arc<Workspaces>, request: u64, task: Uuid, answers: Answers) {
     let diff = match workspaces.open(task) {
-        Ok(Some(workspace)) => workspace.diff(MAX_DIFF).await.map_err(|error| error.to_string()),
+        Ok(Some(workspace)) => workspace.diff(carry::MAX_DIFF).await.map_err(|error| error.to_string()),
         Ok(None) => Err("the task has no workspace yet, so there is nothing to see".to_owned()),
         Err(error) => Err(error.to_string()),
     };

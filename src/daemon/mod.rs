@@ -1,5 +1,6 @@
 //! The remote worker: takes attempts from a server over the bridge, runs them here, and reports every event back.
 
+mod carry;
 mod link;
 mod notify;
 mod source;
@@ -24,7 +25,7 @@ use uuid::Uuid;
 
 use self::link::{Identity, Link, State};
 use self::source::Source;
-use crate::client::Endpoint;
+use crate::client::{Endpoint, Rest};
 use crate::error::CommandError;
 
 /// How long what runs may take to let go, and to be reported.
@@ -93,6 +94,7 @@ pub async fn run(config: Config, stop: CancellationToken, ready: impl FnOnce() +
     let state = watch::Sender::new(State::Dialling);
     let states = state.subscribe();
     let link = Arc::new(Link {
+        rest: Rest::new(config.endpoint.clone())?,
         endpoint: config.endpoint,
         identity,
         source: source.clone(),

@@ -28,11 +28,14 @@ pub struct Attempt {
     pub lease: Lease,
     spool: Mutex<Spool>,
     /// The lease is somebody else's.
-    lost: CancellationToken,
+    pub lost: CancellationToken,
     commands: watch::Sender<Vec<Command>>,
     /// Milliseconds worked, and whether the server is to be told.
     worked: AtomicU64,
     beats: AtomicBool,
+    /// Whether its result is on its way to the server, and whether it is there.
+    carried: AtomicBool,
+    there: AtomicBool,
 }
 
 impl Attempt {
@@ -44,11 +47,27 @@ impl Attempt {
             commands: watch::Sender::default(),
             worked: AtomicU64::default(),
             beats: AtomicBool::default(),
+            carried: AtomicBool::default(),
+            there: AtomicBool::default(),
         }
     }
 
     pub fn spool(&self) -> MutexGuard<'_, Spool> {
         self.spool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether its result has still to be handed over; `true` the first time.
+    pub fn begins_to_carry(&self) -> bool {
+        !self.carried.swap(true, Ordering::AcqRel)
+    }
+
+    /// Its result is with the server, or cannot be.
+    pub fn is_there(&self) -> bool {
+        self.there.load(Ordering::Acquire)
+    }
+
+    pub fn carried(&self) {
+        self.there.store(true, Ordering::Release);
     }
 
     /// How long it has worked, where the server is to be told.
@@ -78,8 +97,9 @@ pub struct Source {
     attempts: Mutex<HashMap<Key, Arc<Attempt>>>,
     /// What was taken and could not be kept: the server has it back.
     returned: Mutex<Vec<Lease>>,
-    /// The runner could run one more.
+    /// The runner could run one more, and how often it has asked.
     wanting: AtomicBool,
+    asked: AtomicU64,
     offers: mpsc::Sender<Claim>,
     inbox: tokio::sync::Mutex<mpsc::Receiver<Claim>>,
     deltas: mpsc::Sender<(Uuid, String)>,
@@ -118,6 +138,7 @@ impl Source {
             attempts: Mutex::new(attempts),
             returned: Mutex::default(),
             wanting: AtomicBool::default(),
+            asked: AtomicU64::default(),
             offers,
             inbox: tokio::sync::Mutex::new(inbox),
             deltas,
@@ -137,9 +158,9 @@ impl Source {
         self.all().values().map(|a| Held { lease: a.lease, acked: a.spool().acked_seq() }).collect()
     }
 
-    /// Whether the runner wants one more attempt.
-    pub fn wants(&self) -> bool {
-        self.wanting.load(Ordering::Relaxed)
+    /// Which of its requests the runner waits for, where it wants one more attempt.
+    pub fn wants(&self) -> Option<u64> {
+        self.wanting.load(Ordering::Acquire).then(|| self.asked.load(Ordering::Acquire))
     }
 
     pub fn returned(&self) -> Vec<Lease> {
@@ -148,14 +169,15 @@ impl Source {
 
     /// Hands an offer to the runner; one that it does not want goes back.
     pub fn offer(&self, claim: Claim) {
-        self.wanting.store(false, Ordering::Relaxed);
+        self.wanting.store(false, Ordering::Release);
         let lease = claim.lease;
         if self.closing.is_cancelled() || self.offers.try_send(claim).is_err() {
             self.give_back(lease);
         }
     }
 
-    fn give_back(&self, lease: Lease) {
+    /// The server has it back.
+    pub fn give_back(&self, lease: Lease) {
         self.returned.lock().unwrap_or_else(PoisonError::into_inner).push(lease);
         self.wake.notify_one();
     }
@@ -231,7 +253,8 @@ impl Attempt {
 impl TaskSource for Source {
     async fn claim(&self) -> Result<Claim, SourceError> {
         let mut inbox = self.inbox.lock().await;
-        self.wanting.store(true, Ordering::Relaxed);
+        self.asked.fetch_add(1, Ordering::AcqRel);
+        self.wanting.store(true, Ordering::Release);
         self.wake.notify_one();
         let mut claim = tokio::select! {
             biased;

@@ -217,6 +217,16 @@ impl Spool {
         self.outcome.as_ref()
     }
 
+    /// Whether the attempt has ended, everything before that was sent, and the end was not.
+    pub fn end_is_due(&self) -> bool {
+        self.sent == self.written && !self.outcome_sent && matches!(self.outcome, Some(Outcome::End { .. }))
+    }
+
+    /// Where files for the attempt can be made.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// The server has every frame up to this number.
     pub fn ack(&mut self, seq: u64) {
         self.acked_seq = self.acked_seq.max(seq);

@@ -200,8 +200,8 @@ impl Outside {
 
     /// Where the files of a task are, on this machine.
     pub fn workspace(&self, task: &Task) -> Result<PathBuf, CommandError> {
-        if !self.client.shares_disk() {
-            return Err(CommandError::failed("the task's files are on the server's machine")
+        if !self.client.shares_disk() || task.machine_id.is_some() {
+            return Err(CommandError::failed("the task's files are on another machine")
                 .hint(format!("Take its change: cadence tasks apply {}", task.short_id())));
         }
         let found =

@@ -199,7 +199,7 @@ fn a_token_file_that_is_not_there_is_told() {
 fn wrong_settings_are_refused_and_can_be_mended() {
     let env = TestEnv::new();
     env.cadence(["config", "set", "server", "foo"]).run().code(2).complains("http://127.0.0.1:8383");
-    env.cadence(["config", "set", "agent", "foo"]).run().code(2).complains("claude, demo");
+    env.cadence(["config", "set", "agent", "foo"]).run().code(2).complains("claude, codex, opencode, demo");
     let file = env.path("config.toml");
     std::fs::write(&file, "server = \"foo\"\n").unwrap();
     let config = |arguments: [&str; 3]| env.cadence(arguments).env("CADENCE_CONFIG", &file).run();

@@ -52,7 +52,7 @@ fn packages_are_installed_before_the_agent_begins_and_what_was_begun_ends_with_t
     fs::create_dir(&bin).unwrap();
     fs::write(bin.join("go"), "#!/bin/sh\necho \"ran go $*\"\nexit 1\n").unwrap();
     fs::set_permissions(bin.join("go"), fs::Permissions::from_mode(0o755)).unwrap();
-    let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+    let path = format!("{}:{}:/usr/bin:/bin", bin.display(), env.path("bin").display());
     let run = env.cadence(["run", "Write [[scenario:write-only]]", "--json"]).cwd(repo.path());
     let events = run.env("PATH", path).env("LC_TEST", "mine").run().code(0).json_lines();
     let commands = of_type(&events, "command_run");

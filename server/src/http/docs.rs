@@ -67,7 +67,7 @@ mod tests {
         assert!(page.contains("<code>POST /api/tasks/{id}/approvals/{approvalId}</code>"));
         assert!(page.contains("takes <code>CreateTask</code>"));
         assert!(page.contains("takes <code>ResumeTask</code>"));
-        assert_eq!(page.matches("<h2>").count(), 40);
+        assert_eq!(page.matches("<h2>").count(), 41);
     }
 
     #[test]

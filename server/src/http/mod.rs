@@ -12,6 +12,7 @@ mod intake;
 pub mod machine;
 mod machines;
 mod prune;
+mod results;
 mod tasks;
 mod tokens;
 mod usage;
@@ -193,6 +194,7 @@ fn bundles() -> OpenApiRouter<App> {
         .routes(routes!(bundles::upload))
         .routes(routes!(bundles::download))
         .routes(routes!(bundles::result))
+        .routes(routes!(results::put))
 }
 
 /// What takes recordings.

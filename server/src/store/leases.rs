@@ -27,16 +27,22 @@ impl Store {
     /// Takes the oldest attempt that can be run on the server's own machine: one that waits, or one whose runner let its
     /// lease expire. What the holder itself holds it does not take again.
     pub async fn claim(&self, holder: Uuid, lease_secs: u32) -> Result<Option<Claim>, StoreError> {
-        let mut found = self.orphaned(u32::MAX).await?;
-        for user in self.waiting_users().await? {
-            found.extend(self.waiting(user, 0, 100).await?);
-        }
-        found.retain(|candidate| candidate.holder != Some(holder) && candidate.machine_id.is_none());
-        found.sort_by_key(|candidate| candidate.number);
         let taker = Taker { holder, executor: Executor::Local, machine_id: None, lease_secs };
-        for candidate in found {
-            if let Some(claim) = self.claim_attempt(candidate.task_id, candidate.attempt, taker).await? {
-                return Ok(Some(claim));
+        // Others may be faster with all that was found.
+        for _ in 0..100 {
+            let mut found = self.orphaned(u32::MAX).await?;
+            for user in self.waiting_users().await? {
+                found.extend(self.waiting(user, 0, 100).await?);
+            }
+            found.retain(|candidate| candidate.holder != Some(holder) && candidate.machine_id.is_none());
+            found.sort_by_key(|candidate| candidate.number);
+            if found.is_empty() {
+                break;
+            }
+            for candidate in found {
+                if let Some(claim) = self.claim_attempt(candidate.task_id, candidate.attempt, taker).await? {
+                    return Ok(Some(claim));
+                }
             }
         }
         Ok(None)

@@ -1,12 +1,12 @@
 //! Machines, and what they hold.
 
-use cadence_protocol::{Hello, Lease, Machine};
+use cadence_protocol::{Hello, Lease, Machine, Task};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
 use super::changes::to_json;
-use super::{Store, StoreError, Tx, from_micros, leases, micros, now};
+use super::{Store, StoreError, Tx, from_micros, leases, micros, now, rows};
 
 /// What a machine said of itself.
 #[derive(Clone, Debug)]
@@ -182,6 +182,26 @@ impl Store {
             })
         })
         .await
+    }
+
+    /// The task of a lease that a machine of this user holds.
+    pub async fn held_by(&self, user: Uuid, lease: Lease) -> Result<Task, StoreError> {
+        let mut conn = self.reads.acquire().await?;
+        let held: Option<Uuid> = sqlx::query_scalar(
+            "SELECT attempts.task_id FROM attempts JOIN machines ON machines.id = attempts.holder \
+             WHERE attempts.task_id = ? AND number = ? AND lease_epoch = ? AND machines.user_id = ? \
+                AND state IN ('pending', 'running', 'waiting', 'paused')",
+        )
+        .bind(lease.task_id)
+        .bind(lease.attempt)
+        .bind(lease.epoch as i64)
+        .bind(user)
+        .fetch_optional(&mut *conn)
+        .await?;
+        match held {
+            Some(_) => rows::task(&mut conn, lease.task_id).await?.ok_or(StoreError::NotFound("such task")),
+            None => Err(StoreError::Conflict("no machine of yours holds this attempt".into())),
+        }
     }
 
     /// Frees what a machine holds and does not know of: it was given to it, and never reached it.

@@ -198,7 +198,7 @@ fn a_clock_that_jumps_on_the_machine_changes_nothing() {
     let mut world = World::new();
     world.machine.stop();
     clock::set(&world.env, "+0");
-    let mut odd = Machine::start_unconnected(&world.env, "odd", world.server.url(), []);
+    let mut odd = Machine::start(&world.env, "odd", world.server.url(), []);
     odd.stop();
     odd.start_as(clock::give(&world.env, odd.command(&world.env)));
     odd.wait_connected();

@@ -135,3 +135,46 @@ fn a_daemon_that_is_wrong_says_what_is_missing() {
     let unit = daemon().args(["--print-unit", "systemd", "--server", "https://c.example"]).run().code(0);
     unit.says("Type=notify").says("WatchdogSec=").says("daemon --server https://c.example/ --token-file");
 }
+
+#[test]
+fn what_is_not_pushed_goes_to_the_machine_and_what_it_made_comes_back() {
+    let mut world = World::new();
+    // Nobody can fetch this one, and its newest commit is nowhere else.
+    let repo = world.env.repo("private");
+    repo.write("only-here.txt", "mine\n");
+    repo.commit("Only here");
+    let run = world.env.cadence(["run", "--executor", "daemon", "--agent", "demo", "add a greeting"]);
+    world.server.of(run).cwd(repo.path()).run().code(0).says("✓ Done");
+    let branches = repo.task_branches();
+    assert_eq!(branches.len(), 1, "{branches:?}");
+    assert!(repo.show(&branches[0], "cadence-demo.md").contains("add a greeting"));
+    assert_eq!(repo.show(&branches[0], "only-here.txt").trim(), "mine");
+    // The machine is off, and what it made is there all the same.
+    world.machine.stop();
+    until("no machine", || world.machine.seen_by(&world.server.http())["connected"] == false);
+    let diff = world.server.of(world.env.cadence(["tasks", "diff", "last"])).run().code(0);
+    diff.says("+- A demo agent was asked: add a greeting");
+    world.server.of(world.env.cadence(["tasks", "apply", "last"])).cwd(repo.path()).run().code(0);
+    assert!(repo.read("cadence-demo.md").contains("add a greeting"));
+}
+
+#[test]
+fn a_result_is_taken_from_the_machine_that_holds_the_attempt_alone() {
+    let world = World::new();
+    let task = world.task("[[ask]] wait");
+    task.wait_status(&["waiting"]);
+    let part = "--x\r\nContent-Disposition: form-data; name=\"diff\"\r\n\r\nnot mine\r\n--x--\r\n";
+    let put = |query: &str| {
+        let request =
+            world.server.http().request(reqwest::Method::PUT, &format!("/api/tasks/{}/result?{query}", task.id));
+        let request = request.header("Content-Type", "multipart/form-data; boundary=x").body(part);
+        world.server.http().send(request)
+    };
+    let base = "0".repeat(40);
+    put(&format!("attempt=1&epoch=7&base={base}")).status(409);
+    put("attempt=1&epoch=1&base=--x").status(422);
+    put("attempt=1").status(400);
+    task.http.delete(&format!("/api/tasks/{}", task.id)).status(200);
+    task.wait_status(&["cancelled"]);
+    put(&format!("attempt=1&epoch=1&base={base}")).status(409);
+}

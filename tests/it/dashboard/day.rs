@@ -23,7 +23,7 @@ fn a_whole_day_at_the_dashboard() {
     // A task is written. The agent asks, and is allowed.
     screen.send("n");
     screen.wait_for("what is to be done");
-    screen.send("Tidy the shop [[ask touch one.txt]] [[ask touch two.txt]]\t\t\u{1b}[C\u{1b}[C\r");
+    screen.send("Tidy the shop [[ask touch one.txt]] [[ask touch two.txt]]\t\t\u{1b}[C\u{1b}[C\u{1b}[C\u{1b}[C\r");
     screen.wait_for("? Bash wants permission");
     screen.wait_until("the request and its keys are there", |screen| {
         let text = screen.contents();

@@ -43,7 +43,7 @@ fn a_task_is_started_and_allowed_in_tmux() {
     tmux.keys("n");
     tmux.wait_for("what is to be done");
     tmux.keys("Tidy up [[ask touch tidy.txt]]");
-    for key in ["Tab", "Tab", "Right", "Right", "Enter"] {
+    for key in ["Tab", "Tab", "Right", "Right", "Right", "Right", "Enter"] {
         tmux.key(key);
     }
     tmux.wait_for("y allow");

@@ -19,7 +19,7 @@ use crate::agent::{Agent, AgentError, BoxFuture, Launch, Probe, Session};
 use crate::session;
 use translate::Translator;
 
-const NAME: &str = "codex";
+pub(crate) const NAME: &str = "codex";
 
 /// The agent `codex`.
 ///

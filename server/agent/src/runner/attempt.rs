@@ -358,7 +358,7 @@ async fn prepare<S: TaskSource>(
 ) -> Result<(Workspace, Lock, Kept), AttemptEnd> {
     let task = &claim.task;
     // Said before the repository is cloned for it.
-    let decided = bounds::decide(&runner.policy, &claim.spec).await;
+    let decided = bounds::decide(&runner.policy, &claim.spec, &claim.task.agent).await;
     let decided = decided.map_err(|error| AttemptEnd::new(EndReason::Failed, format!("{error}.")))?;
     let failed = |error: &dyn std::fmt::Display| AttemptEnd::new(EndReason::Workspace, error.to_string());
     let broken = |error: WorkspaceError| AttemptEnd::new(EndReason::Workspace, explained(&error));

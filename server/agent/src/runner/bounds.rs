@@ -6,14 +6,18 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use cadence_protocol::{AttemptSpec, LimitsBy, Sandbox, SandboxLimits, Task};
+use cadence_protocol::{AttemptSpec, LimitsBy, Sandbox, SandboxLimits, SandboxMode, Task};
 
+use crate::codex;
 use crate::host::has_limiting_groups;
 use crate::sandbox::{Bounds, CommandLine, Confinement, Decision, Offer, Place, Policy, Unenforceable};
 use crate::workspace::Workspace;
 
 /// Variables that name the place for temporary files: for everybody, and what Claude Code takes before that.
 const TEMPORARY: [&str; 2] = ["TMPDIR", "CLAUDE_CODE_TMPDIR"];
+
+/// Why Codex is not kept apart unless somebody asks for it.
+const OWN: &str = "Codex keeps its commands apart itself, which it cannot do inside another sandbox";
 
 /// The bounds of one attempt, and the directory for its temporary files.
 #[derive(Debug)]
@@ -36,11 +40,14 @@ pub enum BoundsError {
 }
 
 /// Decides what an attempt is kept to. Nothing is made yet.
-pub async fn decide(policy: &Policy, spec: &AttemptSpec) -> Result<(Decision, Sandbox), BoundsError> {
+pub async fn decide(policy: &Policy, spec: &AttemptSpec, agent: &str) -> Result<(Decision, Sandbox), BoundsError> {
     let limits = SandboxLimits { wall_clock_secs: policy.wall_clock(spec.timeout_secs), ..policy.limits.clone() };
     let wanted = limits.clone();
     let (offer, in_groups) = blocking(move || (Offer::here(), has_limiting_groups(&wanted))).await?;
-    let decision = policy.decide(spec.sandbox, offer)?;
+    let decision = match spec.sandbox.or(policy.mode) {
+        None if agent == codex::NAME => Decision { mode: SandboxMode::Off, by: None, weaker: vec![OWN.to_owned()] },
+        _ => policy.decide(spec.sandbox, offer)?,
+    };
     let by = if in_groups { Some(LimitsBy::Cgroup) } else { cfg!(target_os = "linux").then_some(LimitsBy::Watch) };
     let facts = policy.facts(&decision, limits, by);
     Ok((decision, facts))

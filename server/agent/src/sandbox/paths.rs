@@ -188,7 +188,10 @@ fn caches(home: &Path) -> Vec<PathBuf> {
 /// The state of an agent that is known by name. Another one's is named in the settings.
 fn state_of(place: &Place<'_>, home: &Path, mode: SandboxMode) -> State {
     let below = |names: &[&str]| names.iter().map(|name| home.join(name)).collect();
-    match place.agent {
+    // An agent of the settings is called as somebody likes; what its program keeps is where that keeps it.
+    let program = place.program.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let known = ["claude", "codex", "opencode", "gemini", "goose"].contains(&place.agent);
+    match if known { place.agent } else { program } {
         "claude" => {
             let named = place.environment.get("CLAUDE_CONFIG_DIR").filter(|path| path.starts_with('/'));
             let own = named.map_or_else(|| home.join(".claude"), PathBuf::from);

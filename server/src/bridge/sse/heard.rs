@@ -86,7 +86,8 @@ pub fn complete(object: &Map<String, Value>) -> Complete {
     let success = object.get("success").and_then(Value::as_bool).unwrap_or_default();
     let reason = text(object, &["reason"]).and_then(|word| word.parse().ok());
     let output = text(object, &["output", "summary", "result", "error", "message"]).unwrap_or_default();
-    let branch = text(object, &["branch"]).filter(|name| cadence_agent::workspace::is_branch_name(name));
+    let branch = text(object, &["branch"])
+        .filter(|name| cadence_agent::workspace::is_branch_name(name) && !name.starts_with('-'));
     let changes = number("filesChanged").map(|files| Changes {
         files,
         added: number("linesAdded").unwrap_or_default(),
