@@ -50,7 +50,8 @@ StateDirectory=cadence
 StateDirectoryMode=0700
 WorkingDirectory=/var/lib/cadence
 # The agents' control groups are made below this one.
-Delegate=yes
+Delegate=cpu memory pids
+DelegateSubgroup=server
 KillMode=mixed
 TimeoutStopSec=30
 UMask=0077

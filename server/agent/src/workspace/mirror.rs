@@ -251,6 +251,11 @@ impl Workspaces {
     }
 }
 
+/// Where a branch or tag of an origin is kept as it was fetched last.
+fn fetched(name: &str) -> String {
+    format!("refs/cadence/fetched/{}", short_hash(name))
+}
+
 async fn write_settings(git: &Git, settings: &[&str]) -> Result<Vec<u8>, GitError> {
     for (name, value) in settings.iter().filter_map(|setting| setting.split_once('=')) {
         git.call("config").args([name, value]).run().await?;
@@ -395,7 +400,17 @@ impl Mirror {
                     .text()
                     .await?;
                 let head = text.lines().find_map(|line| line.strip_prefix("ref: refs/heads/")?.strip_suffix("\tHEAD"));
-                head.ok_or_else(|| WorkspaceError::NoCommit(origin.clone()))?.to_owned()
+                let name = head.ok_or_else(|| WorkspaceError::NoCommit(origin.clone()))?.to_owned();
+                // What is here already is not asked for again: that is a second way over the network.
+                let there = text.lines().find_map(|line| line.strip_suffix("\tHEAD").filter(|id| is_object_id(id)));
+                for kept in [fetched(&name), format!("refs/heads/{name}")] {
+                    if let Some(commit) = resolve(&self.git, &[&kept]).await?
+                        && there == Some(commit.as_str())
+                    {
+                        return Ok(Base { commit, branch: name });
+                    }
+                }
+                name
             }
         };
         if self.fresh
@@ -405,7 +420,7 @@ impl Mirror {
             return Ok(Base { commit, branch: name });
         }
         progress(&format!("Fetching {name} from {origin}"));
-        let to = format!("refs/cadence/fetched/{}", short_hash(&name));
+        let to = fetched(&name);
         for from in [format!("refs/heads/{name}"), format!("refs/tags/{name}")] {
             match self.fetch(&[], &format!("+{from}:{to}")).await {
                 Ok(()) => {
