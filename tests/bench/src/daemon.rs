@@ -14,7 +14,7 @@ use crate::fanout::{connected, run, subscribe};
 use crate::place;
 use crate::result::{Results, millis, percentile};
 use crate::server::{Server, TOKEN};
-use crate::workspace::{Repository, settle};
+use crate::workspace::{NOTE, Repository, noted, settle};
 
 const RUNS: usize = 9;
 const EVENTS: usize = 50_000;
@@ -86,9 +86,7 @@ fn body(prompt: &str, git: &GitServer) -> Value {
 
 /// Runs a task; gives the time from its request to the first thing that its agent does in the workspace.
 async fn task(server: &Server, machine: &Machine, git: &GitServer) -> Duration {
-    let note = machine.data.with_extension("note");
-    let command = format!("date +%s%N > {note}; pwd >> {note}", note = note.display());
-    let body = body(&format!("[[run {command}]]"), git);
+    let body = body(&format!("[[run {NOTE}]]"), git);
     settle();
     let asked = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let task: Value = serde_json::from_str(&server.post("/api/tasks", &body).await).unwrap();
@@ -102,10 +100,7 @@ async fn task(server: &Server, machine: &Machine, git: &GitServer) -> Duration {
         assert!(Instant::now() < given_up && task["status"] != "failed", "{task:#}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let noted = std::fs::read_to_string(&note).unwrap();
-    let (at, place) = noted.trim().split_once('\n').unwrap();
-    assert!(Path::new(place).starts_with(machine.data.join("workspaces").join(&id)), "the agent is in {place}");
-    Duration::from_nanos(at.parse().unwrap()) - asked
+    noted(&machine.data, &id) - asked
 }
 
 /// `cadence daemon` of the release build, killed when it is dropped.

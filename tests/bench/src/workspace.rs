@@ -135,6 +135,17 @@ impl Repository {
     }
 }
 
+/// What an agent does first: it notes the time where it may write, in its workspace.
+pub const NOTE: &str = "date +%s%N > .git/noted";
+
+/// When the agent of a task noted the time, since 1970.
+pub fn noted(data: &Path, task: &str) -> Duration {
+    let place = data.join("workspaces").join(task);
+    let mut inside = std::fs::read_dir(place).unwrap().flatten().map(|entry| entry.path().join(".git/noted"));
+    let text = std::fs::read_to_string(inside.find(|note| note.is_file()).expect("the agent was there")).unwrap();
+    Duration::from_nanos(text.trim().parse().unwrap())
+}
+
 /// What was measured before leaves files that the disk has yet to get. Whoever commits next would wait for it.
 pub fn settle() {
     assert!(Command::new("sync").status().unwrap().success());
@@ -157,10 +168,8 @@ impl Place {
 
     /// Runs a task; gives the time from its request to the first thing that its agent does in the workspace.
     async fn task(&self) -> Duration {
-        let note = self.data.with_extension("note");
-        let command = format!("date +%s%N > {note}; pwd >> {note}", note = note.display());
         let body = json!({
-            "taskDescription": format!("[[run {command}]]"), "agent": "demo", "repoPath": self.repository,
+            "taskDescription": format!("[[run {NOTE}]]"), "agent": "demo", "repoPath": self.repository,
             "environment": {"CADENCE_DEMO_SECONDS": "0"},
         });
         settle();
@@ -173,10 +182,7 @@ impl Place {
             assert!(Instant::now() < given_up, "{}", self.get(&format!("/api/tasks/{id}/events")).await);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let noted = std::fs::read_to_string(&note).unwrap();
-        let (at, place) = noted.trim().split_once('\n').unwrap();
-        assert!(Path::new(place).starts_with(self.data.join("workspaces").join(id)), "the agent is in {place}");
-        Duration::from_nanos(at.parse().unwrap()) - asked
+        noted(&self.data, id) - asked
     }
 
     /// Waits until a workspace is ready for the next task.
