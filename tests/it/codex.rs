@@ -6,7 +6,7 @@ use cadence_fakes::messages::Scenario;
 use serde_json::json;
 
 use crate::support::processes::{below, kill_hard};
-use crate::support::{DEADLINE, TestEnv, assert_whole, of_type};
+use crate::support::{DEADLINE, TestEnv, assert_whole, of_type, until};
 
 fn with_codex() -> TestEnv {
     let env = TestEnv::new();
@@ -64,6 +64,8 @@ fn what_it_asks_for_is_allowed_once_or_always_or_denied_with_a_word() {
     env.cadence(["approvals", "allow", &approval, "--always"]).run().code(0);
     env.wait_event(&id, "approval_requested", "touch other.txt");
     let approval = env.wait_approval(&id);
+    // Codex goes on while a command of its own still runs, and what is denied ends the turn with all that does.
+    until("both commands", || of_type(&env.events(&id), "command_run").len() == 2);
     env.cadence(["approvals", "deny", &approval, "--message", "No more files, please"]).run().code(0);
     env.cadence(["tasks", "wait", &id]).run().code(5);
     let branch = &repo.task_branches()[0];
