@@ -115,7 +115,7 @@ impl Source {
     /// Finds what earlier daemons left under `root`: whatever they ran is given back, after its reports. Gives the transient
     /// text to send, too.
     pub fn open(root: &Path, closing: CancellationToken) -> io::Result<(Self, mpsc::Receiver<(Uuid, String)>)> {
-        let mut attempts = HashMap::new();
+        let mut attempts: HashMap<Key, Arc<Attempt>> = HashMap::new();
         for mut spool in Spool::all(root)? {
             if !spool.is_left() {
                 spool.leave(Outcome::Release)?;
@@ -123,7 +123,7 @@ impl Source {
             let Lease { task_id, attempt, epoch, .. } = spool.lease;
             // Of two leases of one attempt the newer counts.
             match attempts.get(&(task_id, attempt)) {
-                Some(other) if Attempt::lease(other).epoch > epoch => spool.discard()?,
+                Some(other) if other.lease.epoch > epoch => spool.discard()?,
                 _ => {
                     if let Some(older) = attempts.insert((task_id, attempt), Arc::new(Attempt::new(spool))) {
                         older.spool().discard()?;
@@ -241,12 +241,6 @@ impl Source {
             Ok(Err(error)) => Err(SourceError::Unavailable(format!("the spool cannot be written: {error}"))),
             Err(error) => Err(SourceError::Refused(error.to_string())),
         }
-    }
-}
-
-impl Attempt {
-    fn lease(this: &Arc<Self>) -> Lease {
-        this.lease
     }
 }
 
